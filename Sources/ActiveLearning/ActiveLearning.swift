@@ -1,0 +1,1 @@
+// ActiveLearning: see docs/ARCHITECTURE.md.

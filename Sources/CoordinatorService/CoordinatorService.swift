@@ -1,0 +1,1 @@
+// CoordinatorService: see docs/ARCHITECTURE.md.

@@ -1,0 +1,1 @@
+// Datasets: see docs/ARCHITECTURE.md.

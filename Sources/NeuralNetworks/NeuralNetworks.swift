@@ -1,0 +1,1 @@
+// NeuralNetworks: see docs/ARCHITECTURE.md.

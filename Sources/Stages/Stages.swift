@@ -1,0 +1,1 @@
+// Stages: see docs/ARCHITECTURE.md.

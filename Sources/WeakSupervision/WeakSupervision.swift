@@ -1,0 +1,1 @@
+// WeakSupervision: see docs/ARCHITECTURE.md.

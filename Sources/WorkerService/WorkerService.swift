@@ -1,0 +1,1 @@
+// WorkerService: see docs/ARCHITECTURE.md.
