@@ -179,7 +179,9 @@ package struct StateChanges: Hashable, Sendable {
 
     package static func == (a: Self, b: Self) -> Bool {
         a.newRuns == b.newRuns && a.tasks == b.tasks && a.cached == b.cached && a.history == b.history
-            && a.runStates.elementsEqual(b.runStates) { $0.run == $1.run && $0.state == $1.state && $0.numericsClasses == $1.numericsClasses }
+            && a.runStates.elementsEqual(b.runStates) {
+                $0.run == $1.run && $0.state == $1.state && $0.numericsClasses == $1.numericsClasses
+            }
     }
     package func hash(into hasher: inout Hasher) {
         hasher.combine(tasks)
