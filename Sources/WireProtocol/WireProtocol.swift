@@ -1,1 +1,0 @@
-// WireProtocol: see docs/ARCHITECTURE.md.
