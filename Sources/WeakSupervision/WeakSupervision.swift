@@ -1,1 +1,0 @@
-// WeakSupervision: see docs/ARCHITECTURE.md.
