@@ -86,3 +86,16 @@ package struct ByteReader {
         }
     }
 }
+
+extension ByteReader {
+    /// Reads `bytes` inside `body`, where the reader cannot outlive them: the form for rooms without unsafe code.
+    package static func reading<R>(
+        _ bytes: [UInt8], of what: String, _ body: (inout ByteReader) throws(AMAFError) -> R
+    ) throws(AMAFError) -> R {
+        let result: Result<R, AMAFError> = bytes.withUnsafeBytes { buffer in
+            var reader = ByteReader(buffer, of: what)
+            do throws(AMAFError) { return .success(try body(&reader)) } catch { return .failure(error) }
+        }
+        return try result.get()
+    }
+}

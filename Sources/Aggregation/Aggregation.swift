@@ -1,1 +1,0 @@
-// Aggregation: see docs/ARCHITECTURE.md.
