@@ -59,7 +59,9 @@ package struct DatasetIndex: Hashable, Sendable, Codable {
 
     package var quarantinedRows: Int { quarantine.reduce(0) { $0 + $1.rows } }
     package var samples: Int { plan.samples }
+}
 
+extension DatasetIndex {
     /// Canonical JSON: the form in which the index is an artifact and part of identities.
     package func encode() -> [UInt8] { Array(CanonicalJSON.encode(self).utf8) }
 

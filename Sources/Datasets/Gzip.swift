@@ -1,0 +1,70 @@
+internal import CZlib
+package import Primitives
+
+/// gzip (RFC 1952) through zlib, streaming: memory does not grow with the file.
+package enum Gzip {
+    private static let pieceByteCount = 256 << 10
+
+    /// Decompresses a file, all of its members, and returns the plain byte count.
+    ///
+    /// - Throws: `dataset.truncated` when the stream ends early, `dataset.damaged` when it is no gzip or its checksum is wrong.
+    @discardableResult
+    package static func decompress(_ source: String, to target: String) throws(AMAFError) -> Int {
+        let input = try MappedFile(source)
+        let out = try FileWriter(target)
+        var stream = z_stream()
+        // 16 + the largest window: gzip framing only.
+        guard inflateInit2_(&stream, 16 + 15, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size)) == Z_OK else {
+            preconditionFailure("zlib \(String(cString: zlibVersion())) does not fit its header")
+        }
+        defer { inflateEnd(&stream) }
+        var piece = [UInt8](repeating: 0, count: pieceByteCount)
+        var consumed = 0
+        var total = 0
+        var isInsideMember = true
+        while consumed < input.bytes.count || isInsideMember {
+            let available = min(input.bytes.count - consumed, 1 << 30)
+            guard available > 0 else {
+                throw AMAFError(
+                    "dataset.truncated", "The file ends after \(input.bytes.count) bytes in the middle of its compressed data",
+                    place: source,
+                    remedy: "The download was cut off: delete the file and get it again.")
+            }
+            if !isInsideMember {
+                // Zero padding after the last member is allowed, another member too.
+                if input.bytes[consumed...].allSatisfy({ $0 == 0 }) { break }
+                inflateReset(&stream)
+                isInsideMember = true
+            }
+            stream.next_in = UnsafeMutablePointer(
+                mutating: input.bytes.baseAddress.unsafelyUnwrapped.advanced(by: consumed).assumingMemoryBound(to: UInt8.self))
+            stream.avail_in = UInt32(available)
+            let (status, made) = piece.withUnsafeMutableBufferPointer { buffer -> (Int32, Int) in
+                stream.next_out = buffer.baseAddress
+                stream.avail_out = UInt32(pieceByteCount)
+                let status = inflate(&stream, Z_NO_FLUSH)
+                return (status, pieceByteCount - Int(stream.avail_out))
+            }
+            consumed += available - Int(stream.avail_in)
+            total += made
+            try out.write(Array(piece[0..<made]))
+            switch status {
+            case Z_OK: break
+            case Z_STREAM_END: isInsideMember = false
+            case Z_BUF_ERROR where consumed == input.bytes.count: break
+            default:
+                throw AMAFError(
+                    "dataset.damaged",
+                    "The compressed data are damaged at byte \(consumed)\(stream.msg.map { ": " + String(cString: $0) } ?? "")",
+                    place: source, remedy: "Delete the file and get it again.")
+            }
+        }
+        try out.close()
+        return total
+    }
+
+    /// Whether the file begins as gzip does, whatever its name says.
+    package static func isCompressed(_ path: String) throws(AMAFError) -> Bool {
+        try MappedFile(path).bytes.starts(with: [0x1F, 0x8B])
+    }
+}
