@@ -1,1 +1,3 @@
+import Messaging
+import Primitives
 import Testing

@@ -1,1 +1,0 @@
-// Messaging: see docs/ARCHITECTURE.md.
