@@ -1,1 +1,0 @@
-// ActiveLearning: see docs/ARCHITECTURE.md.
