@@ -44,7 +44,7 @@ let rooms: [Room] = [
     room("Datasets", ["Primitives", "CZlib"], ownsCDoor: true),
     room("NeuralNetworks", ["Primitives", "Kernels"], ownsCDoor: true),
     room("Models", ["Primitives", "Kernels", "NeuralNetworks", "Datasets"], ownsCDoor: true),
-    room("WeakSupervision", ["Primitives", "Datasets", "CPCRE2"], ownsCDoor: true),
+    room("WeakSupervision", ["Primitives", "Datasets", "CKernels", "CPCRE2", "CZlib"], ownsCDoor: true),
     room("ActiveLearning", ["Primitives"]),
     room("Aggregation", ["Primitives"]),
     room("Evaluation", ["Primitives"]),
@@ -80,6 +80,7 @@ let rooms: [Room] = [
     tool("amaf-coordinator", ["Primitives", "Telemetry", "CoordinatorService"], packages: ["ArgumentParser", "Logging"]),
     tool("amaf-worker", ["Primitives", "Telemetry", "WorkerService"], packages: ["ArgumentParser", "Logging"]),
     tool("amaf-simulator", ["Primitives", "SimulationKit"], packages: ["ArgumentParser"]),
+    tool("amaf-benchmarks", ["Primitives", "Scheduling", "Storage", "Telemetry"], packages: ["ArgumentParser"]),
 
     // Tests mirror the rooms.
     tests("PrimitivesTests", ["Primitives"]),
@@ -93,7 +94,9 @@ let rooms: [Room] = [
     tests("SchedulingTests", ["Primitives", "Scheduling"]),
     tests("SimulationTests", ["Primitives", "Scheduling", "Storage", "SimulationKit"]),
     tests("WireProtocolTests", ["Primitives", "Scheduling", "WireProtocol"]),
-    tests("StorageTests", ["Primitives", "Scheduling", "Storage"]),
+    // The tests look into the store's file, and damage it, with a connection of their own.
+    tests("StorageTests", ["Primitives", "Scheduling", "Storage"], packages: ["GRDB"]),
+    tests("TelemetryTests", ["Primitives", "Telemetry"], packages: ["Logging"]),
     tests("ManifestsTests", ["Primitives", "Manifests"]),
     tests("MessagingTests", ["Primitives", "WireProtocol", "Messaging"]),
     tests("StagesTests", ["Primitives", "Datasets", "Stages"]),
