@@ -45,7 +45,8 @@ package struct LabelingFunctionSet: Sendable {
             guard !spec.name.isEmpty, seen.insert(spec.name).inserted else {
                 throw AMAFError(
                     "labeling-function.duplicate-name",
-                    spec.name.isEmpty ? "Labeling function \(function + 1) has no name" : "Two labeling functions are called '\(spec.name)'",
+                    spec.name.isEmpty
+                        ? "Labeling function \(function + 1) has no name" : "Two labeling functions are called '\(spec.name)'",
                     place: spec.name, remedy: "Give each labeling function a name of its own.")
             }
             func classIndex(_ name: String) throws(AMAFError) -> Int16 {

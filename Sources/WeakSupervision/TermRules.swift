@@ -66,7 +66,9 @@ struct TermRules {
 
     private func checkNumber(_ value: Double, _ what: String, _ functionName: String) throws(AMAFError) {
         guard value.isFinite else {
-            throw AMAFError("labeling-function.bad-number", "The \(what) of '\(functionName)' is \(value)", place: functionName, remedy: "Give a finite number.")
+            throw AMAFError(
+                "labeling-function.bad-number", "The \(what) of '\(functionName)' is \(value)", place: functionName,
+                remedy: "Give a finite number.")
         }
     }
 
