@@ -114,13 +114,8 @@ package struct Frame: Hashable, Sendable {
                 "wire.magic", "A message does not begin with AMAF",
                 remedy: "Something else talks to this port; check the address on both sides.")
         }
-        func read<T: FixedWidthInteger>(_ type: T.Type, at offset: Int) -> T {
-            var value: T = 0
-            for i in (0..<(T.bitWidth / 8)).reversed() { value = value << 8 | T(bytes[offset + i]) }
-            return value
-        }
-        let bodyCount = Int(read(UInt32.self, at: 36))
-        let tailCount = Int(read(UInt32.self, at: 40))
+        let bodyCount = Int(read(bytes, at: 36) as UInt32)
+        let tailCount = Int(read(bytes, at: 40) as UInt32)
         guard headerByteCount + bodyCount + tailCount == bytes.count else {
             throw AMAFError(
                 "wire.length",
@@ -132,7 +127,7 @@ package struct Frame: Hashable, Sendable {
         var checksum = CRC32C()
         checksum.update(bytes[..<44])
         checksum.update(bytes[headerByteCount...])
-        let promised = read(UInt32.self, at: 44)
+        let promised: UInt32 = read(bytes, at: 44)
         guard checksum.value == promised else {
             throw AMAFError(
                 "wire.checksum", "A message of \(bytes.count) bytes was damaged on its way", remedy: "Send it again.", isTransient: true)
@@ -143,14 +138,26 @@ package struct Frame: Hashable, Sendable {
                 "wire.version", "A message is of protocol \(version) and this build speaks \(ProtocolVersionRange.supported)",
                 remedy: "Install the same AMAF release on the head and on the workers.")
         }
-        let flags = read(UInt32.self, at: 8)
+        let flags: UInt32 = read(bytes, at: 8)
         let unknown = flags & 0xFFFF_0000 & ~understoodFlags
         guard unknown == 0 else {
             throw AMAFError("wire.flags", "A message carries flags 0x\(String(unknown, radix: 16)) that this build does not understand")
         }
         let header = Header(
-            version: version, type: read(UInt16.self, at: 6), flags: flags,
-            requestID: RequestID(high: read(UInt64.self, at: 12), low: read(UInt64.self, at: 20)), session: read(UInt64.self, at: 28))
+            version: version, type: read(bytes, at: 6), flags: flags, requestID: requestID(in: bytes), session: read(bytes, at: 28))
         return Frame(header: header, body: body, tail: tail)
+    }
+
+    /// The request id where a header would have it; zeros in a message without a whole header.
+    static func requestID(in bytes: [UInt8]) -> RequestID {
+        guard bytes.count >= headerByteCount else { return RequestID(high: 0, low: 0) }
+        return RequestID(high: read(bytes, at: 12), low: read(bytes, at: 20))
+    }
+
+    /// A little-endian integer of the header.
+    private static func read<T: FixedWidthInteger & UnsignedInteger>(_ bytes: [UInt8], at offset: Int) -> T {
+        var value: T = 0
+        for i in 0..<(T.bitWidth / 8) { value |= T(bytes[offset + i]) << T(8 * i) }
+        return value
     }
 }
