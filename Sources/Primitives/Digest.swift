@@ -38,6 +38,9 @@ package struct Digest: Hashable, Comparable, Sendable, CustomStringConvertible {
         self.init(bytes: bytes)
     }
 
+    /// The first eight bytes as a number: uniform, so a hash as it stands.
+    package var leadingBits: UInt64 { a }
+
     package var bytes: [UInt8] {
         [a, b, c, d].flatMap { word in (0..<8).map { UInt8(truncatingIfNeeded: word >> (56 - 8 * UInt64($0))) } }
     }

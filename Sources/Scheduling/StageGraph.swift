@@ -66,11 +66,15 @@ package struct StageSpec: Hashable, Sendable, Codable {
     package var leaseLimit: Int?
     /// Stages of one group are shown as one bar (`score-uncertainty` of all rounds and arms).
     package var group: String
+    /// Samples of the data set behind the blocks, and samples in one block: what bisection down to a poison sample needs to know.
+    /// 0 where blocks are not ranges of samples; a block that kills its process is then quarantined whole.
+    package var samples: Int
+    package var blockSize: Int
 
     package init(
         id: StageID, kind: String, codeVersion: Int = 1, parameters: String = "{}", blocks: Int, inputs: [StageInput],
         placement: StagePlacement = StagePlacement(), performer: Performer = .workers, costsMoney: Bool = false, leaseLimit: Int? = nil,
-        group: String? = nil
+        group: String? = nil, samples: Int = 0, blockSize: Int = 0
     ) {
         self.id = id
         self.kind = kind
@@ -83,6 +87,8 @@ package struct StageSpec: Hashable, Sendable, Codable {
         self.costsMoney = costsMoney
         self.leaseLimit = leaseLimit
         self.group = group ?? kind
+        self.samples = samples
+        self.blockSize = blockSize
     }
 }
 
@@ -228,6 +234,24 @@ package enum CommitVerdict: String, Hashable, Sendable, Codable {
     case accepted, duplicate, conflict, fenced
 }
 
+/// A lease as its worker remembers it.
+package struct HeldLease: Hashable, Sendable, Codable {
+    package var fence: Fence
+    package var run: RunID
+    package var stage: StageID
+    package var blocks: Range<Int>
+    /// Whether samples were masked: a new head does not know the masks and does not adopt it.
+    package var isMasked: Bool
+
+    package init(fence: Fence, run: RunID, stage: StageID, blocks: Range<Int>, isMasked: Bool = false) {
+        self.fence = fence
+        self.run = run
+        self.stage = stage
+        self.blocks = blocks
+        self.isMasked = isMasked
+    }
+}
+
 /// What a worker says of itself in HELLO.
 package struct WorkerHello: Hashable, Sendable, Codable {
     package var worker: WorkerID
@@ -242,10 +266,12 @@ package struct WorkerHello: Hashable, Sendable, Codable {
     package var host: String
     /// Leases it still works on or whose results it holds.
     package var heldFences: [Fence]
+    /// The same leases with what they cover, so that a grant which the store lost in a crash can be adopted. May be left empty.
+    package var heldLeases: [HeldLease]
 
     package init(
         worker: WorkerID, bootNonce: UInt64, tags: [String], slots: Int, memoryBytes: UInt64, numericsClass: NumericsClass, build: String,
-        host: String, heldFences: [Fence]
+        host: String, heldFences: [Fence], heldLeases: [HeldLease] = []
     ) {
         self.worker = worker
         self.bootNonce = bootNonce
@@ -256,5 +282,6 @@ package struct WorkerHello: Hashable, Sendable, Codable {
         self.build = build
         self.host = host
         self.heldFences = heldFences
+        self.heldLeases = heldLeases
     }
 }

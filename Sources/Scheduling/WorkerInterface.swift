@@ -49,7 +49,7 @@ extension WorkerState {
         /// Nobody waits for the answer to this request any more: its resources may go.
         case abandon(RequestToken)
         case startLease(slot: Int, LeaseGrant)
-        /// The child should stop its work and answer `slotReady`; its results are not wanted.
+        /// The child should stop its work and answer `slotReady`, once, even if it had just finished; its results are not wanted.
         case cancelSlot(Int)
         /// The child did not answer a cancel in time: SIGKILL, respawn, then `slotReady` (no `slotDied`).
         case killSlot(Int)

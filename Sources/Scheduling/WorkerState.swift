@@ -401,6 +401,9 @@ package struct WorkerState: Sendable {
             abandonAll(&effects)
             var hello = hello
             hello.heldFences = heldFences.sorted()
+            hello.heldLeases = held.map(\.grant).sorted { $0.fence < $1.fence }.map {
+                HeldLease(fence: $0.fence, run: $0.run, stage: $0.stage, blocks: $0.blocks, isMasked: !$0.maskedSamples.isEmpty)
+            }
             return send(.hello, .hello(hello), at: now, &effects)
         }
         if mayOpen(.beat, at: now), nextBeat <= now {
