@@ -53,7 +53,7 @@ let rooms: [Room] = [
     room("Scheduling", ["Primitives"], packages: ["OrderedCollections", "DequeModule"]),
     room("WireProtocol", ["Primitives", "Scheduling"], packages: ["SwiftProtobuf"]),
     room("Storage", ["Primitives", "Scheduling"], packages: ["GRDB"], ownsCDoor: true),
-    room("Manifests", ["Primitives", "Scheduling", "Datasets", "WeakSupervision"], packages: ["Yams"]),
+    room("Manifests", ["Primitives", "Scheduling", "Datasets", "WeakSupervision", "ActiveLearning"], packages: ["Yams"]),
     room("Telemetry", ["Primitives"], packages: ["Logging"], ownsCDoor: true),
     room("Messaging", ["Primitives", "Scheduling", "WireProtocol", "Telemetry", "CNNG"], ownsCDoor: true),
     room("Integrations", ["Primitives", "Datasets"], ownsCDoor: true),

@@ -1,0 +1,112 @@
+internal import Foundation
+package import Primitives
+internal import WeakSupervision
+internal import Yams
+
+extension LabelingFunctionFile {
+    /// Reads a file of `configs/labeling-functions/`: `gold-examples-used:` and the list `functions:`.
+    package static func load(_ path: String) throws(AMAFError) -> LabelingFunctionFile {
+        let document = try YAMLDocument.load(path)
+        var map = try YAMLMapping(document.root, in: document)
+        _ = try map.text("name")
+        _ = try map.text("description")
+        let used = try map.integer("gold-examples-used", in: 0...Int.max) ?? 0
+        guard let nodes = try map.list("functions"), !nodes.isEmpty else {
+            throw map.missing(
+                "functions", remedy: "List at least one labeling function, or leave 'labeling-functions' out of the pipeline.")
+        }
+        try map.finish()
+        var entries: [Entry] = []
+        var places: [String: String] = [:]
+        for node in nodes {
+            let spec = try spec(node, document)
+            let place = document.place(node)
+            if let first = places.updateValue(place, forKey: spec.name) {
+                throw document.error(
+                    "manifest.duplicate-name", "The labeling function '\(spec.name)' is there twice, first at \(first)", at: node,
+                    remedy: "Rename one of them.")
+            }
+            entries.append(Entry(spec: spec, place: place))
+        }
+        return LabelingFunctionFile(path: path, entries: entries, goldExamplesUsed: used)
+    }
+
+    private static func spec(_ node: Node, _ document: YAMLDocument) throws(AMAFError) -> LabelingFunctionSpec {
+        guard node.mapping != nil else {
+            throw document.error(
+                "manifest.wrong-type", "A labeling function is \(node.kindName)", at: node, remedy: "Write a map with 'name' and 'kind'.")
+        }
+        if let expanded = try dictionaryFromFile(node, document) { return expanded }
+        do {
+            return try YAMLDecoder().decode(LabelingFunctionSpec.self, from: node)
+        } catch {
+            throw decodingError(error, node, document)
+        }
+    }
+
+    /// `kind: dictionary` may name a CSV file instead of listing its entries.
+    private static func dictionaryFromFile(_ node: Node, _ document: YAMLDocument) throws(AMAFError) -> LabelingFunctionSpec? {
+        var map = try YAMLMapping(node, in: document, name: "functions")
+        guard try map.text("kind") == "dictionary", map.keys.contains("file") else { return nil }
+        let name = try map.requiredText("name", remedy: "Give the labeling function a name.")
+        guard let path = try map.existingPath("file") else { throw map.missing("file", remedy: "Name a CSV file with lines 'term,class'.") }
+        let caseSensitive = try map.bool("case-sensitive") ?? false
+        try map.finish()
+        guard let data = FileManager.default.contents(atPath: path), let csv = String(validating: data, as: UTF8.self) else {
+            throw map.error(
+                "manifest.unreadable-file", "'\(path)' cannot be read as UTF-8", at: "file",
+                remedy: "Name a CSV file with lines 'term,class'.")
+        }
+        return LabelingFunctionSpec(name: name, kind: .dictionary(try DictionaryRule(csv: csv, place: path, caseSensitive: caseSensitive)))
+    }
+
+    /// Finds the node that a decoder's complaint is about.
+    private static func decodingError(_ error: any Error, _ node: Node, _ document: YAMLDocument) -> AMAFError {
+        let (path, what): ([any CodingKey], String)
+        switch error as? DecodingError {
+        case .dataCorrupted(let context): (path, what) = (context.codingPath, context.debugDescription)
+        case .keyNotFound(let key, let context): (path, what) = (context.codingPath, "The key '\(key.stringValue)' is missing")
+        case .typeMismatch(_, let context), .valueNotFound(_, let context): (path, what) = (context.codingPath, context.debugDescription)
+        case nil: (path, what) = ([], "\(error)")
+        @unknown default: (path, what) = ([], "\(error)")
+        }
+        var place = node
+        for key in path {
+            if let index = key.intValue, let items = place.sequence, items.indices.contains(index) {
+                place = items[index]
+            } else if let mapping = place.mapping, let pair = mapping.first(where: { $0.key.scalar?.string == key.stringValue }) {
+                place = path.count == 1 ? pair.key : pair.value
+            }
+        }
+        let code =
+            what.contains("unknown key")
+            ? "manifest.unknown-key" : what.contains("missing") ? "manifest.missing-key" : "manifest.wrong-type"
+        let name = node.mapping?.first { $0.key.scalar?.string == "name" }?.value.scalar?.string
+        let sentence = (what.first.map { $0.uppercased() } ?? "") + what.dropFirst()
+        return document.error(
+            code, name.map { "Labeling function '\($0)': \(what)" } ?? sentence, at: place,
+            remedy: "The kinds are \(LabelingFunctionSpec.kindNames.joined(separator: ", ")); see configs/README.md for their keys.")
+    }
+
+    /// Puts the place in this file into an error that names a function as its place.
+    package func located(_ error: AMAFError) -> AMAFError {
+        guard let entry = entries.first(where: { $0.spec.name == error.place }) else { return error }
+        var error = error
+        error.place = entry.place
+        return error
+    }
+
+    /// Refuses functions that name a class which the data set does not have.
+    package func check(classNames: [String]) throws(AMAFError) {
+        let known = Set(classNames)
+        for entry in entries {
+            guard let unknown = entry.spec.classNames.first(where: { !known.contains($0) }) else { continue }
+            throw AMAFError(
+                "manifest.unknown-class",
+                "The labeling function '\(entry.spec.name)' votes for '\(unknown)', which the data set does not have",
+                place: entry.place,
+                remedy: closest(to: unknown, among: classNames).map { "Did you mean '\($0)'?" }
+                    ?? "Its classes are \(classNames.prefix(8).joined(separator: ", "))\(classNames.count > 8 ? " …" : "").")
+        }
+    }
+}

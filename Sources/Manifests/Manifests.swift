@@ -1,1 +1,0 @@
-// Manifests: see docs/ARCHITECTURE.md.

@@ -1,0 +1,141 @@
+package import ActiveLearning
+package import WeakSupervision
+
+/// What a run does with which data: a file of `configs/pipelines/`, checked, with all paths resolved and all defaults filled in.
+///
+/// The small structures are `Codable`, so their canonical JSON can be the parameters of stages (`CanonicalJSON.encode`).
+package struct PipelineManifest: Hashable, Sendable, Codable {
+    package var name: String
+    /// The file that it was read from, as given.
+    package var path: String
+    package var dataset: DatasetManifest
+    /// The labeling functions' file, resolved; nil when the run has none.
+    package var labelingFunctions: String?
+    package var stages: StageSwitches
+    package var blockSize: Int
+    package var features: FeatureSettings
+    package var labelModel: LabelModelKind
+    package var classifier: ClassifierSettings
+    package var acquisition: Acquisition
+    /// Run beside `acquisition` at the same budget; nil for none.
+    package var control: Acquisition?
+    package var review: ReviewSettings
+    /// Error rates of simulated reviewers with whom the run is repeated, beside `review.errorRate`.
+    package var noisyReviewer: [Double]
+    package var seeds: [UInt64]
+    /// Budgets at which the report states accuracy on the way, ascending, all of them below `review.budget`.
+    package var checkpoints: [Amount]
+    /// Without gold labels: so many samples, drawn uniformly, are asked to estimate accuracy with an interval.
+    package var audit: Amount?
+    package var export: [ExportFormat]
+    package var numerics: NumericsPolicy
+    package var priority: Int
+    package var weight: Double
+
+    /// Every class the run may label with, when the pipeline or data set names them before the data are read.
+    package var classNames: [String]? { dataset.classes }
+}
+
+/// A number of samples: so many, or a share of all.
+package enum Amount: Hashable, Sendable, Codable {
+    /// In (0, 1].
+    case share(Double)
+    case count(Int)
+
+    /// So many of `total` samples: a share is rounded down, a count cut at the total.
+    package func of(_ total: Int) -> Int {
+        switch self {
+        // The small addition keeps 0.13 · 15,000 from becoming 1949.
+        case .share(let share): Int(share * Double(total) + 1e-6)
+        case .count(let count): min(count, total)
+        }
+    }
+}
+
+/// Hashed TF-IDF features of texts.
+package struct FeatureSettings: Hashable, Sendable, Codable {
+    /// Columns of the hashed matrix; a power of two.
+    package var buckets: Int
+    /// Shortest (always 1) and longest n-gram, in words; nil for none.
+    package var wordNgrams: NgramRange?
+    /// In characters; nil for none.
+    package var charNgrams: NgramRange?
+
+    package init(buckets: Int = 1 << 16, wordNgrams: NgramRange? = NgramRange(1, 2), charNgrams: NgramRange? = NgramRange(2, 5)) {
+        self.buckets = buckets
+        self.wordNgrams = wordNgrams
+        self.charNgrams = charNgrams
+    }
+}
+
+package struct NgramRange: Hashable, Sendable, Codable {
+    package var shortest: Int
+    package var longest: Int
+
+    package init(_ shortest: Int, _ longest: Int) {
+        precondition(1 <= shortest && shortest <= longest, "n-grams of \(shortest) to \(longest)")
+        self.shortest = shortest
+        self.longest = longest
+    }
+}
+
+/// Multinomial logistic regression on soft labels, trained by dual coordinate ascent.
+package struct ClassifierSettings: Hashable, Sendable, Codable {
+    /// Passes over the examples of a round.
+    package var epochs: Int
+    /// λ in λ/2 ‖W‖² + Σᵢ cᵢ · cross-entropyᵢ.
+    package var l2: Double
+    /// cᵢ of an example that only the label model has labelled; a human answer counts 1. 0 leaves such examples out.
+    package var weakLabelWeight: Double
+
+    package init(epochs: Int = 4, l2: Double = 0.05, weakLabelWeight: Double = 0.1) {
+        self.epochs = epochs
+        self.l2 = l2
+        self.weakLabelWeight = weakLabelWeight
+    }
+}
+
+package struct ReviewSettings: Hashable, Sendable, Codable {
+    package enum Mode: String, Hashable, Sendable, Codable, CaseIterable {
+        /// Answers come from the gold labels: a simulation, and called so wherever its numbers appear.
+        case simulated
+        /// The run writes a CSV of asked samples and waits for `amaf review import`.
+        case file
+        /// Nobody is asked.
+        case none
+    }
+    package var mode: Mode
+    /// All human answers, the first ones included; a share of the pool's samples or a count.
+    package var budget: Amount
+    /// How often the classifier is trained and asked which samples come next.
+    package var rounds: Int
+    /// Samples asked before there is a classifier, drawn uniformly; part of the budget.
+    package var initial: Amount
+    /// Of the simulated reviewer: how often a wrong class is answered.
+    package var errorRate: Double
+    /// Of the simulated reviewer, for the report's estimate of hours.
+    package var secondsPerItem: Double
+
+    package init(
+        mode: Mode = .simulated, budget: Amount = .share(0.2), rounds: Int = 10, initial: Amount = .share(0.02), errorRate: Double = 0,
+        secondsPerItem: Double = 5
+    ) {
+        self.mode = mode
+        self.budget = budget
+        self.rounds = rounds
+        self.initial = initial
+        self.errorRate = errorRate
+        self.secondsPerItem = secondsPerItem
+    }
+}
+
+package enum ExportFormat: String, Hashable, Sendable, Codable, CaseIterable {
+    case jsonl, csv
+    /// The label matrix in Snorkel's convention, abstain −1.
+    case npz
+}
+
+/// Whether workers of several numerics classes may work on one stage.
+package enum NumericsPolicy: String, Hashable, Sendable, Codable, CaseIterable {
+    case strict, any
+}
