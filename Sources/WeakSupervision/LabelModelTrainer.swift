@@ -52,6 +52,10 @@ package struct LabelModelTrainer: Sendable {
     ///   - goldCounts: known labels by class, for `ClassBalance.gold`.
     package init(options: LabelModelOptions, functions: [FunctionID], polarity: VotePolarity, goldCounts: [Int] = []) throws(AMAFError) {
         let k = polarity.classCount
+        guard [.majority, .weighted, .logLinear, .oneCoin].contains(options.kind) else {
+            throw AMAFError(
+                "label-model.not-available", "The label model '\(options.kind.rawValue)' is not available", remedy: "Use log-linear.")
+        }
         precondition(polarity.functionCount == functions.count, "\(polarity.functionCount) polarities for \(functions.count) functions")
         self.options = options
         self.polarity = polarity

@@ -206,11 +206,11 @@ struct TermRules {
         default: break
         }
         if word.hasSuffix("ies") { forms.append(String(word.dropLast(3)) + "y") }
-        // stop → stopped, plan → planning: a short word that ends consonant, vowel, consonant doubles its last letter.
+        // stop → stopped, transfer → transferring: a word that ends consonant, vowel, consonant may double its last letter.
         let letters = Array(word)
         let vowels: Set<Character> = ["a", "e", "i", "o", "u"]
         let last = letters.count - 1
-        if letters.count <= 4, !vowels.contains(letters[last]), vowels.contains(letters[last - 1]), !vowels.contains(letters[last - 2]),
+        if !vowels.contains(letters[last]), vowels.contains(letters[last - 1]), !vowels.contains(letters[last - 2]),
             !"wxy".contains(letters[last])
         {
             forms += [word + String(letters[last]) + "ed", word + String(letters[last]) + "ing"]
