@@ -1,6 +1,7 @@
 internal import CNNG
 internal import Foundation
 internal import Primitives
+internal import Telemetry
 
 /// The working parts of a `ClientDoor`.
 ///
@@ -92,7 +93,9 @@ final class ClientCore: @unchecked Sendable {
         let me = Unmanaged.passUnretained(self)
         // -1: NNG sends nothing twice, and a lost connection ends the call at once.
         try check(nng_socket_set_ms(socket, NNG_OPT_REQ_RESENDTIME, -1), "Turning off the repeats of \(self.address)")
-        try check(nng_socket_set_size(socket, NNG_OPT_RECVMAXSZ, settings.replyLimit), "Limiting replies of \(self.address)")
+        try check(
+            nng_socket_set_size(socket, NNG_OPT_RECVMAXSZ, settings.replyLimit + protocolHeaderAllowance),
+            "Limiting replies of \(self.address)")
         for event in [NNG_PIPE_EV_ADD_POST, NNG_PIPE_EV_REM_POST] {
             try check(nng_pipe_notify(socket, event, clientPipeChanged, me.toOpaque()), "Watching the connection to \(self.address)")
         }
@@ -108,7 +111,9 @@ final class ClientCore: @unchecked Sendable {
         }
         var dialer = nng_dialer()
         try check(nng_dialer_create(&dialer, socket, self.address), "Preparing to dial \(self.address)")
-        try check(nng_dialer_set_size(dialer, NNG_OPT_RECVMAXSZ, settings.replyLimit), "Limiting replies of \(self.address)")
+        try check(
+            nng_dialer_set_size(dialer, NNG_OPT_RECVMAXSZ, settings.replyLimit + protocolHeaderAllowance),
+            "Limiting replies of \(self.address)")
         try check(
             nng_dialer_set_ms(dialer, NNG_OPT_RECONNMINT, milliseconds(settings.reconnectMinimum)),
             "Setting the redial pause of \(self.address)")
@@ -305,7 +310,7 @@ final class ClientCore: @unchecked Sendable {
 
     /// Ends every call whose deadline has passed; the next deadline.
     private func endOverdueCalls() -> Instant? {
-        let now = MonotonicClock.now
+        let now = SystemClock.now()
         var overdue: [(Call, hadLeft: Bool)] = []
         var toCancel: [Int] = []
         var next: Instant?

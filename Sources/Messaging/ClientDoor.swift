@@ -1,5 +1,6 @@
 internal import Foundation
 package import Primitives
+internal import Telemetry
 
 /// How requests leave: one connection of NNG's request protocol with many contexts, so that many calls can be under way.
 ///
@@ -39,7 +40,7 @@ package final class ClientDoor: Sendable {
     package func call(
         _ request: [UInt8], deadline: Duration, completion: @escaping @Sendable (Result<[UInt8], AMAFError>) -> Void
     ) {
-        core.call(request, deadline: MonotonicClock.now + deadline, completion)
+        core.call(request, deadline: SystemClock.now() + deadline, completion)
     }
 
     /// Blocks the calling thread until the reply or the deadline. Never from a callback of a door.

@@ -1,6 +1,6 @@
 internal import CNNG
 internal import Foundation
-package import Primitives
+internal import Primitives
 
 /// What NNG said, as text.
 func nngText(_ code: Int32) -> String { String(cString: nng_strerror(code)) }
@@ -62,14 +62,8 @@ func makeTLS(_ identity: TLSIdentity, serverName: String?) throws(AMAFError) -> 
     return config
 }
 
-/// CLOCK_MONOTONIC, the only clock of deadlines: NNG's own timeouts follow the wall clock and are not used.
-package enum MonotonicClock {
-    package static var now: Instant {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return Instant(nanoseconds: Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))
-    }
-}
+/// What NNG adds to a message of ours (the request number); its size limit counts that in.
+let protocolHeaderAllowance = 64
 
 /// Lets calls into NNG pass until the door closes, and lets the closing side wait for those under way.
 ///

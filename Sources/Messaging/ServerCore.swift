@@ -44,14 +44,18 @@ final class ServerCore: @unchecked Sendable {
     /// The bound port.
     func listen(_ address: DoorURL, _ settings: ServerDoorSettings) throws(AMAFError) -> Int {
         let me = Unmanaged.passUnretained(self)
-        try check(nng_socket_set_size(socket, NNG_OPT_RECVMAXSZ, settings.requestLimit), "Limiting requests of \(address.text)")
+        try check(
+            nng_socket_set_size(socket, NNG_OPT_RECVMAXSZ, settings.requestLimit + protocolHeaderAllowance),
+            "Limiting requests of \(address.text)")
         for event in [NNG_PIPE_EV_ADD_POST, NNG_PIPE_EV_REM_POST] {
             try check(nng_pipe_notify(socket, event, serverPipeChanged, me.toOpaque()), "Watching connections of \(address.text)")
         }
         var listener = nng_listener()
         try check(nng_listener_create(&listener, socket, address.text), "Preparing to listen on \(address.text)")
         // Set before the start: its default is no limit, and a peer's claim of 4 GiB would be believed.
-        try check(nng_listener_set_size(listener, NNG_OPT_RECVMAXSZ, settings.requestLimit), "Limiting requests of \(address.text)")
+        try check(
+            nng_listener_set_size(listener, NNG_OPT_RECVMAXSZ, settings.requestLimit + protocolHeaderAllowance),
+            "Limiting requests of \(address.text)")
         if let identity = settings.tls, address.scheme == .tls {
             let tls = try makeTLS(identity, serverName: nil)
             defer { nng_tls_config_free(tls) }

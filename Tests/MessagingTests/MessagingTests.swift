@@ -1,3 +1,0 @@
-import Messaging
-import Primitives
-import Testing
