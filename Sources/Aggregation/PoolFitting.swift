@@ -86,28 +86,23 @@ package struct PoolFitter: Hashable, Sendable {
             return (pool(weights: weights, temperature: 1), evidence)
         }
 
-        let cases = usable.map {
-            Case(support: OpinionSupport($0.opinions, classCount: classCount, including: [$0.label]), label: $0.label, weight: $0.weight)
-        }
+        let cases = PoolCases(usable, classCount: classCount, sourceCount: sources.count)
         var fold = usable.indices.map { $0 % folds }
         var generator = SeededGenerator(seed: seed, stream: "aggregate", "folds")
         generator.shuffle(&fold)
 
-        let candidates = self.candidates()
+        let total = usable.reduce(0) { $0 + $1.weight }
         var rows: [PoolEvidence.Row] = []
-        for candidate in candidates {
+        for candidate in candidates() {
             var hits = 0.0
             var loss = 0.0
             for held in 0..<folds {
-                let parameters = parameters(of: candidate, on: cases.indices.filter { fold[$0] != held }.map { cases[$0] })
-                for i in cases.indices where fold[i] == held {
-                    let score = Self.score(cases[i], weights: parameters.weights, temperature: parameters.temperature)
-                    hits += score.isCorrect ? cases[i].weight : 0
-                    loss += cases[i].weight * score.loss
-                }
+                let (weights, temperature) = parameters(of: candidate, on: cases, rows: usable.indices.filter { fold[$0] != held })
+                let score = cases.score(usable.indices.filter { fold[$0] == held }, weights: weights, temperature: temperature)
+                hits += score.hits
+                loss += score.loss
             }
-            let total = cases.reduce(0) { $0 + $1.weight }
-            let final = parameters(of: candidate, on: cases)
+            let final = parameters(of: candidate, on: cases, rows: Array(usable.indices))
             rows.append(
                 PoolEvidence.Row(
                     name: candidate.name, accuracy: hits / total, negativeLogLikelihood: loss / total, weights: final.weights,
@@ -134,22 +129,6 @@ package struct PoolFitter: Hashable, Sendable {
 
     // MARK: Candidates
 
-    struct Case {
-        var support: OpinionSupport
-        var label: Int
-        var weight: Double
-        var labelIndex: Int
-
-        init(support: OpinionSupport, label: Int, weight: Double) {
-            precondition(weight > 0, "a reviewed sample with weight \(weight)")
-            self.support = support
-            self.label = label
-            self.weight = weight
-            // The support was made to include the label.
-            labelIndex = support.classes.firstIndex(of: label) ?? support.classes.count
-        }
-    }
-
     private struct Candidate {
         var name: String
         /// Fixed weights, or nil for fitted ones.
@@ -165,132 +144,8 @@ package struct PoolFitter: Hashable, Sendable {
         return list
     }
 
-    private func parameters(of candidate: Candidate, on cases: [Case]) -> (weights: [Double], temperature: Double) {
-        let weights = candidate.weights ?? Self.fittedWeights(cases, sourceCount: sources.count)
-        return (weights, Self.fittedTemperature(cases, weights: weights))
-    }
-
-    // MARK: Mathematics
-
-    private static func score(_ item: Case, weights: [Double], temperature: Double) -> (isCorrect: Bool, loss: Double) {
-        let logs = OpinionPool.logProbabilities(item.support, weights: weights, temperature: temperature)
-        let speaks = item.support.logs.indices.contains { weights[$0] > 0 && !item.support.logs[$0].isEmpty }
-        var best = 0
-        for i in item.support.classes.indices where logs[i] > logs[best] { best = i }
-        return (speaks && best == item.labelIndex, -logs[item.labelIndex])
-    }
-
-    static func meanLoss(_ cases: [Case], weights: [Double], temperature: Double) -> Double {
-        var loss = 0.0
-        var total = 0.0
-        for item in cases {
-            loss -= item.weight * OpinionPool.logProbabilities(item.support, weights: weights, temperature: temperature)[item.labelIndex]
-            total += item.weight
-        }
-        return loss / total
-    }
-
-    /// T in [0.05, 20] that minimises the loss, by golden section on ln T. The loss is convex in 1/T, so it has one valley.
-    static func fittedTemperature(_ cases: [Case], weights: [Double]) -> Double {
-        let ratio = (5.0.squareRoot() - 1) / 2
-        var low = naturalLog(0.05)
-        var high = naturalLog(20)
-        func loss(_ logT: Double) -> Double { meanLoss(cases, weights: weights, temperature: exponential(logT)) }
-        var left = high - ratio * (high - low)
-        var right = low + ratio * (high - low)
-        var leftLoss = loss(left)
-        var rightLoss = loss(right)
-        // 0.618^28 of ln 400 is a relative error in T below 10⁻⁵.
-        for _ in 0..<28 {
-            if leftLoss <= rightLoss {
-                (high, right, rightLoss) = (right, left, leftLoss)
-                left = high - ratio * (high - low)
-                leftLoss = loss(left)
-            } else {
-                (low, left, leftLoss) = (left, right, rightLoss)
-                right = low + ratio * (high - low)
-                rightLoss = loss(right)
-            }
-        }
-        return exponential(0.5 * (low + high))
-    }
-
-    /// Weights w ≥ 0 that minimise Σᵢ ωᵢ [ln Σ_c exp(w·Lᵢ(c)) − w·Lᵢ(yᵢ)] + λ/2 |w − w⁰|², by Newton steps on the free weights.
-    ///
-    /// L are the sources' log-probabilities; gradient E_m[L] − L(y), Hessian Cov_m(L), both under the pool m. The
-    /// problem is convex. λ = 1, one pseudo-sample, pulls towards the baseline alone (w⁰ = 1, 0, …).
-    static func fittedWeights(_ cases: [Case], sourceCount n: Int) -> [Double] {
-        let prior = (0..<n).map { $0 == 0 ? 1.0 : 0.0 }
-        let lambda = 1.0
-        var w = prior
-        func objective(_ w: [Double]) -> Double {
-            let data = meanLoss(cases, weights: w, temperature: 1) * cases.reduce(0) { $0 + $1.weight }
-            return data + 0.5 * lambda * zip(w, prior).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }
-        }
-        var value = objective(w)
-        for _ in 0..<50 {
-            var gradient = (0..<n).map { lambda * (w[$0] - prior[$0]) }
-            var hessian = (0..<n).map { row in (0..<n).map { $0 == row ? lambda : 0.0 } }
-            for item in cases { accumulate(item, weights: w, gradient: &gradient, hessian: &hessian) }
-            let free = (0..<n).filter { w[$0] > 0 || gradient[$0] < 0 }
-            guard !free.isEmpty else { break }
-            let step = solve(free.map { row in free.map { hessian[row][$0] } }, free.map { -gradient[$0] })
-            var scale = 1.0
-            var moved = 0.0
-            for _ in 0..<40 {
-                var next = w
-                for (i, s) in free.enumerated() { next[s] = max(0, w[s] + scale * step[i]) }
-                let nextValue = objective(next)
-                let descent = (0..<n).reduce(0) { $0 + gradient[$1] * (next[$1] - w[$1]) }
-                if nextValue <= value + 1e-4 * descent || scale < 1e-10 {
-                    moved = nextValue < value ? zip(w, next).map { abs($0 - $1) }.max() ?? 0 : 0
-                    if nextValue < value { (w, value) = (next, nextValue) }
-                    break
-                }
-                scale /= 2
-            }
-            if moved < 1e-8 { break }
-        }
-        return w
-    }
-
-    private static func accumulate(_ item: Case, weights w: [Double], gradient: inout [Double], hessian: inout [[Double]]) {
-        let support = item.support
-        let m = OpinionPool.logProbabilities(support, weights: w, temperature: 1).map(exponential)
-        func mass(_ i: Int) -> Double { i < support.classes.count ? m[i] : m[i] * Double(support.others) }
-        // An absent opinion is flat: its logs are the same for every class and cancel.
-        let present = w.indices.filter { !support.logs[$0].isEmpty }
-        var means = [Double](repeating: 0, count: w.count)
-        for s in present {
-            for i in m.indices { means[s] += mass(i) * support.logs[s][i] }
-            gradient[s] += item.weight * (means[s] - support.logs[s][item.labelIndex])
-        }
-        for s in present {
-            for t in present where t >= s {
-                var covariance = 0.0
-                for i in m.indices { covariance += mass(i) * (support.logs[s][i] - means[s]) * (support.logs[t][i] - means[t]) }
-                hessian[s][t] += item.weight * covariance
-                if t != s { hessian[t][s] += item.weight * covariance }
-            }
-        }
-    }
-
-    /// Gaussian elimination of a small positive definite system.
-    private static func solve(_ matrix: [[Double]], _ right: [Double]) -> [Double] {
-        var a = matrix
-        var b = right
-        let n = b.count
-        for k in 0..<n {
-            for row in (k + 1)..<max(n, k + 1) {
-                let factor = a[row][k] / a[k][k]
-                for column in k..<n { a[row][column] -= factor * a[k][column] }
-                b[row] -= factor * b[k]
-            }
-        }
-        for k in stride(from: n - 1, through: 0, by: -1) {
-            for column in (k + 1)..<max(n, k + 1) { b[k] -= a[k][column] * b[column] }
-            b[k] /= a[k][k]
-        }
-        return b
+    private func parameters(of candidate: Candidate, on cases: PoolCases, rows: [Int]) -> (weights: [Double], temperature: Double) {
+        let weights = candidate.weights ?? cases.fittedWeights(rows)
+        return (weights, cases.fittedTemperature(rows, weights: weights))
     }
 }

@@ -55,19 +55,19 @@ struct BudgetChart {
         let step = ChartScale.step(span: max(highest - lowest, 0.02), about: 6)
         let bottom = max(0, ((lowest - 0.1 * step) / step).rounded(.down) * step)
         let top = min(1, ((highest + 0.1 * step) / step).rounded(.up) * step)
-        let x = ChartScale(domain: 0...right, pixels: (64, 740))
+        let x = ChartScale(domain: 0...right, pixels: (64, 690))
         let y = ChartScale(domain: bottom...max(top, bottom + step), pixels: (360, 46))
 
-        for tick in y.ticks(about: 6) {
-            canvas.line(64, y(tick), 740, y(tick), "grid")
+        for tick in y.ticks(step: step) {
+            canvas.line(64, y(tick), 690, y(tick), "grid")
             canvas.text(NumberText.shortest((tick * 1e6).rounded() / 1e4) + " %", 56, y(tick) + 4, "tick", anchor: "end")
         }
         for tick in x.ticks(about: 7) {
             canvas.line(x(tick), 360, x(tick), 365, "axis")
             canvas.text(NumberText.integer(Int(tick)), x(tick), 380, "tick", anchor: "middle")
         }
-        canvas.line(64, 360, 740, 360, "axis")
-        canvas.text("human answers used, of \(NumberText.integer(samples)) samples", 402, 404, "axis-title", anchor: "middle")
+        canvas.line(64, 360, 690, 360, "axis")
+        canvas.text("human answers used, of \(NumberText.integer(samples)) samples", 377, 404, "axis-title", anchor: "middle")
         for fraction in checkpoints {
             let place = x(fraction * Double(samples))
             canvas.line(place, 46, place, 360, "guide")
@@ -94,9 +94,9 @@ struct BudgetChart {
         for (end, place) in zip(ends, places) {
             let item = series[end.index]
             let last = item.points[item.points.count - 1]
-            canvas.line(x(last.answers) + 4, y(last.mean), 752, place, "leader")
+            canvas.line(x(last.answers) + 4, y(last.mean), 704, place, "leader")
             canvas.text(
-                "\(NumberText.fixed(last.mean * 100, decimals: 1)) %  \(Self.shortened(item.title))", 756, place + 4,
+                "\(NumberText.fixed(last.mean * 100, decimals: 1)) %  \(Self.shortened(item.title))", 708, place + 4,
                 "label c\(item.colour)")
         }
         return canvas.render(label: title + ". " + description)
@@ -119,7 +119,7 @@ struct BudgetChart {
         return placed
     }
 
-    static func shortened(_ text: String) -> String { text.count <= 24 ? text : String(text.prefix(23)) + "…" }
+    static func shortened(_ text: String, limit: Int = 28) -> String { text.count <= limit ? text : String(text.prefix(limit - 1)) + "…" }
 
     /// The end of every curve in words.
     var description: String {

@@ -12,8 +12,10 @@ struct ChartScale {
     }
 
     /// Multiples of 1, 2 or 5 · 10ᵏ inside the domain, about `count` of them.
-    func ticks(about count: Int) -> [Double] {
-        let step = Self.step(span: domain.upperBound - domain.lowerBound, about: count)
+    func ticks(about count: Int) -> [Double] { ticks(step: Self.step(span: domain.upperBound - domain.lowerBound, about: count)) }
+
+    /// The multiples of `step` inside the domain.
+    func ticks(step: Double) -> [Double] {
         guard step > 0 else { return [domain.lowerBound] }
         let first = (domain.lowerBound / step - 1e-9).rounded(.up)
         let last = (domain.upperBound / step + 1e-9).rounded(.down)

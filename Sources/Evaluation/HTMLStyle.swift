@@ -18,14 +18,14 @@ enum HTMLStyle {
         body { margin: 0; background: var(--paper); color: var(--ink); font: 17px/1.55 Charter, "Bitstream Charter", "Iowan Old Style", Georgia, "DejaVu Serif", serif; }
         main { max-width: 1020px; margin: 0 auto; padding: 48px 28px 96px; }
         h1 { font-size: 34px; line-height: 1.2; margin: 0 0 6px; font-weight: 600; letter-spacing: -0.01em; }
-        .subtitle { color: var(--muted); margin: 0 0 28px; }
+        .subtitle { color: var(--muted); margin: 0 0 28px; max-width: none; }
         h2 { font-size: 23px; font-weight: 600; margin: 52px 0 12px; padding-top: 14px; border-top: 1px solid var(--hair); }
         p { margin: 12px 0; max-width: 46em; }
         .notice { max-width: none; padding: 10px 16px; border-left: 4px solid var(--c5); background: var(--panel); }
         .notice.simulation { border-color: var(--sim); background: var(--sim-back); }
         .tiles, .legend, table, figure, summary { font-family: "Helvetica Neue", Helvetica, "Segoe UI", Roboto, "Liberation Sans", Arial, sans-serif; }
-        .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(210px, 1fr)); gap: 1px; margin: 28px 0; background: var(--hair); border: 1px solid var(--hair); }
-        .tile { background: var(--paper); padding: 16px 18px; }
+        .tiles { display: flex; flex-wrap: wrap; gap: 1px; margin: 28px 0; background: var(--hair); border: 1px solid var(--hair); }
+        .tile { flex: 1 1 280px; background: var(--paper); padding: 16px 18px; }
         .tile dt { font-size: 13px; color: var(--muted); }
         .tile dd { margin: 0; }
         .figure-value { font-size: 29px; line-height: 1.35; font-weight: 600; font-variant-numeric: tabular-nums; }
@@ -34,10 +34,11 @@ enum HTMLStyle {
         table { border-collapse: collapse; width: 100%; font-size: 14px; line-height: 1.4; border-top: 2px solid var(--rule); border-bottom: 2px solid var(--rule); }
         caption { caption-side: top; text-align: left; padding: 0 0 8px; color: var(--muted); font-size: 14px; max-width: 60em; }
         caption b, figcaption b { color: var(--ink); }
-        th { text-align: left; font-weight: 600; border-bottom: 1px solid var(--rule); padding: 7px 14px 6px 0; vertical-align: bottom; }
-        td { padding: 5px 14px 5px 0; border-bottom: 1px solid var(--hair); vertical-align: top; overflow-wrap: anywhere; }
+        th { text-align: left; font-weight: 600; border-bottom: 1px solid var(--rule); padding: 7px 11px 6px; vertical-align: bottom; }
+        td { padding: 5px 11px; border-bottom: 1px solid var(--hair); vertical-align: top; overflow-wrap: anywhere; }
         tr:last-child td { border-bottom: 0; }
-        th:last-child, td:last-child { padding-right: 2px; }
+        th:first-child, td:first-child { padding-left: 0; }
+        th:last-child, td:last-child { padding-right: 0; }
         .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; overflow-wrap: normal; }
         th.n { white-space: normal; }
         figure { margin: 28px 0; }
@@ -51,7 +52,7 @@ enum HTMLStyle {
         svg .tick { font-size: 12px; fill: var(--muted); font-variant-numeric: tabular-nums; }
         svg .axis-title, svg .guide-label { fill: var(--muted); }
         svg .guide-label { font-size: 12px; }
-        svg .label { font-weight: 600; }
+        svg .label { font-weight: 600; white-space: pre; }
         svg .grid { stroke: var(--hair); stroke-width: 1; }
         svg .axis { stroke: var(--rule); stroke-width: 1; }
         svg .guide { stroke: var(--muted); stroke-width: 1; stroke-dasharray: 2 4; }

@@ -13,7 +13,7 @@ struct ReportComposer {
         subtitle += "\(NumberText.integer(report.dataset.classes)) classes · run \(header.run)"
         if !header.startedAt.isEmpty { subtitle += " · \(header.startedAt)" }
         var document = ReportDocument(title: header.title, subtitle: subtitle)
-        document.blocks = summary() + quality() + sources() + errors() + effort() + operations() + method()
+        document.blocks = summary() + quality() + finalLabels() + sources() + errors() + effort() + operations() + method()
         return document
     }
 
@@ -29,11 +29,13 @@ struct ReportComposer {
         let reviewers = distinct(report.arms.map(\.reviewer).filter(\.isSimulated).map(\.description))
         if !reviewers.isEmpty || report.ledger?.isSimulated == true {
             let list = reviewers.isEmpty ? "" : " (" + reviewers.joined(separator: "; ") + ")"
-            blocks.append(
-                .notice(
-                    .simulation,
-                    "No person answered in this run. Every review answer comes from a simulation\(list), and all human hours and costs below are simulated too."
-                ))
+            // With people in some other arm, only the simulated arms' answers are a simulation.
+            let allSimulated = report.arms.allSatisfy(\.reviewer.isSimulated)
+            let text =
+                allSimulated
+                ? "No person answered in this run. Every review answer comes from a simulation\(list), and all human hours and costs below are simulated too."
+                : "Some arms of this run were answered by a simulation\(list); the table of arms says which. Their human hours and costs are simulated too."
+            blocks.append(.notice(.simulation, text))
         }
         for warning in report.warnings { blocks.append(.notice(.warning, warning)) }
         if report.environment.mixedNumerics {
@@ -108,7 +110,7 @@ struct ReportComposer {
         guard let value else { return NumberText.missing }
         return switch unit {
         case .fraction: NumberText.percent(value)
-        case .points: NumberText.points(value) + " points"
+        case .points: NumberText.fixed(value * 100, decimals: 2) + " points"
         case .seconds: NumberText.duration(value)
         case .mebibytes: NumberText.fixed(value, decimals: 0) + " MiB"
         case .count: NumberText.shortest(value)
@@ -129,7 +131,9 @@ struct ReportComposer {
             } else {
                 text += " No audit sample was reviewed, so their agreement with reviewers is unknown as well."
             }
-            return blocks + [.paragraph(text)] + calibration()
+            blocks.append(.paragraph(text))
+            if !report.arms.isEmpty { blocks.append(.table(armTable())) }
+            return blocks + calibration()
         }
         let curves: [(String, (RunReport.BudgetPoint) -> Double?)] = [
             ("Label accuracy over all samples against human answers used", \.accuracy),
@@ -236,18 +240,25 @@ struct ReportComposer {
     }
 
     private func supervisedTable() -> Table {
-        Table(
+        var rows = report.supervised.map {
+            [
+                "\($0.seed)", $0.classifier, NumberText.integer($0.trainingSamples), NumberText.integer($0.testSamples),
+                NumberText.percent($0.testAccuracy), NumberText.percent($0.testMacroF1),
+            ]
+        }
+        if rows.count > 1 {
+            rows.append([
+                "all", "mean ± standard deviation", NumberText.missing, NumberText.missing,
+                NumberText.spread(RunReport.Spread(report.supervised.map(\.testAccuracy))),
+                NumberText.spread(RunReport.Spread(report.supervised.compactMap(\.testMacroF1))),
+            ])
+        }
+        return Table(
             "Supervised reference: the same kind of classifier trained on every gold label, on the held-out test split. No test label reaches any decision of the run.",
             [
                 ("Seed", .right), ("Classifier", .left), ("Training samples", .right), ("Test samples", .right), ("Accuracy", .right),
                 ("Macro F1", .right),
-            ],
-            report.supervised.map {
-                [
-                    "\($0.seed)", $0.classifier, NumberText.integer($0.trainingSamples), NumberText.integer($0.testSamples),
-                    NumberText.percent($0.testAccuracy), NumberText.percent($0.testMacroF1),
-                ]
-            }
+            ], rows
         ).withoutEmptyColumns()
     }
 

@@ -91,6 +91,33 @@ extension ReportComposer {
         ).withoutEmptyColumns()
     }
 
+    func finalLabels() -> [Block] {
+        guard let labels = report.finalLabels, !labels.rows.isEmpty else { return [] }
+        let total = labels.rows.reduce(0) { $0 + $1.samples }
+        var blocks: [Block] = [
+            .heading("Who gave the labels"),
+            .table(
+                Table(
+                    "Final labels by the sources that took part.",
+                    [("Sources", .left), ("Samples", .right), ("Share", .right), ("Mean confidence", .right), ("Accuracy", .right)],
+                    labels.rows.map {
+                        [
+                            $0.sources, NumberText.integer($0.samples), NumberText.percent(share($0.samples, total)),
+                            NumberText.fixed($0.meanConfidence, decimals: 3), NumberText.percent($0.accuracy),
+                        ]
+                    }
+                ).withoutEmptyColumns()),
+        ]
+        if labels.contradictedAnswers > 0 {
+            let who = report.ledger?.isSimulated == true ? "simulated human answer" : "human answer"
+            blocks.append(
+                .paragraph(
+                    "\(count(labels.contradictedAnswers, who)) disagree with a confident machine opinion and deserve a second look; labels.jsonl marks them."
+                ))
+        }
+        return blocks
+    }
+
     func errors() -> [Block] {
         guard let confusion = report.confusion, !confusion.classes.isEmpty else { return [] }
         var blocks: [Block] = [.heading("Where the labels err")]

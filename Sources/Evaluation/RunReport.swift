@@ -29,6 +29,7 @@ package struct RunReport: Hashable, Sendable, Codable {
     package var audit: AuditEstimate?
     package var calibration: Calibration?
     package var confusion: Confusion?
+    package var finalLabels: FinalLabels?
     package var ledger: HumanLedger?
     package var cost: Cost?
     package var stages: [Stage] = []

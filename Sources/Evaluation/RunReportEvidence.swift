@@ -151,6 +151,35 @@ extension RunReport {
         }
     }
 
+    /// Who gave the final labels, of one seed of the main arm: the labels that the run exports.
+    package struct FinalLabels: Hashable, Sendable, Codable {
+        /// One row per set of sources; samples without a label are a row of their own.
+        package var rows: [Row]
+        /// Human answers that the machine opinions confidently contradict; worth a second look.
+        package var contradictedAnswers: Int
+
+        package struct Row: Hashable, Sendable, Codable {
+            /// `human + classifier`, or `no label`.
+            package var sources: String
+            package var samples: Int
+            package var meanConfidence: Double?
+            /// Against gold, where there is some.
+            package var accuracy: Double?
+
+            package init(sources: String, samples: Int, meanConfidence: Double?, accuracy: Double?) {
+                self.sources = sources
+                self.samples = samples
+                self.meanConfidence = meanConfidence
+                self.accuracy = accuracy
+            }
+        }
+
+        package init(rows: [Row], contradictedAnswers: Int = 0) {
+            self.rows = rows
+            self.contradictedAnswers = contradictedAnswers
+        }
+    }
+
     /// Where the final labels err: the classes with the lowest F1 and the pairs confused most.
     package struct Confusion: Hashable, Sendable, Codable {
         package var classes: [Class]

@@ -88,7 +88,7 @@ struct StageChart {
         }
         for (i, stage) in stages.enumerated() {
             let y = Double(i) * row + 8
-            canvas.text(BudgetChart.shortened(stage.name), 202, y + 14, "stage", anchor: "end")
+            canvas.text(BudgetChart.shortened(stage.name, limit: 26), 202, y + 14, "stage", anchor: "end")
             canvas.rectangle(210, y + 3, max(1, x(stage.wallSeconds) - 210), 15, "bar c0")
             var text = NumberText.duration(stage.wallSeconds)
             if let speed = stage.rowsPerSecond { text += " · \(NumberText.fixed(speed, decimals: 0)) rows/s" }

@@ -107,6 +107,13 @@ enum SampleReport {
                     "min_payment", "order_checks", "pin_change",
                 ])
         }
+        report.finalLabels = .init(
+            rows: [
+                .init(sources: "human + classifier + label-model", samples: 1920, meanConfidence: 1, accuracy: hasGold ? 1 : nil),
+                .init(sources: "human + classifier", samples: 1080, meanConfidence: 1, accuracy: hasGold ? 1 : nil),
+                .init(sources: "classifier + label-model", samples: 9811, meanConfidence: 0.957, accuracy: hasGold ? 0.9612 : nil),
+                .init(sources: "classifier", samples: 2189, meanConfidence: 0.901, accuracy: hasGold ? 0.8923 : nil),
+            ], contradictedAnswers: 41)
         if !hasGold || seeds.count == 1 { report.audit = .init(agreed: 283, sampled: 300) }
         report.ledger = .init(
             entries: [
