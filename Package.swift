@@ -88,7 +88,7 @@ let rooms: [Room] = [
     tests("DatasetsTests", ["Primitives", "Datasets"]),
     tests("ModelsTests", ["Primitives", "Kernels", "NeuralNetworks", "Models", "Datasets"]),
     tests("WeakSupervisionTests", ["Primitives", "Datasets", "WeakSupervision"]),
-    tests("ActiveLearningTests", ["Primitives", "ActiveLearning"]),
+    tests("ActiveLearningTests", ["Primitives", "Kernels", "Models", "ActiveLearning"]),
     tests("AggregationTests", ["Primitives", "Aggregation"]),
     tests("EvaluationTests", ["Primitives", "Evaluation"]),
     tests("SchedulingTests", ["Primitives", "Scheduling"]),

@@ -156,14 +156,24 @@ size_t amaf_hash_ngrams(const amaf_ngram_spec *spec, const uint8_t *text, size_t
 
 // ---- Scores ----
 
+// Weight rows lie all over a matrix that only the last cache level holds: asking for them ahead hides most of the wait.
+INLINE void prefetch(const void *row, size_t bytes) {
+  for (size_t offset = 0; offset < bytes; offset += 64) __builtin_prefetch((const char *)row + offset);
+}
+
 CLONES void amaf_sparse_scores(const int32_t *starts, const int32_t *columns, const float *values, size_t rows, const int32_t *row_of,
                                const int16_t *weights, float scale, const float *bias, size_t pitch, float *z) {
+  int32_t last = starts[rows];
   for (size_t r = 0; r < rows; r++) {
     float *restrict out = z + r * pitch;
     for (size_t k = 0; k < pitch; k++) out[k] = bias[k];
     int32_t j = starts[r], end = starts[r + 1];
     while (j < end) {
       // Four weight rows at a time, so that the sums are loaded and stored once for four.
+      for (int32_t ahead = j + 4; ahead < j + 8 && ahead < last; ahead++) {
+        int32_t row = row_of[columns[ahead]];
+        if (row >= 0) prefetch(weights + (size_t)row * pitch, pitch * sizeof(int16_t));
+      }
       const int16_t *w[4];
       float v[4];
       int found = 0;
@@ -243,7 +253,9 @@ CLONES void amaf_softmax_summary(const float *z, size_t rows, size_t classes, si
     const float *x = z + r * pitch;
     float max = max_of(x, classes), sum = 0, weighted = 0;
     for (size_t k = 0; k < classes; k++) {
-      float d = x[k] - max, e = exp_nonpositive(d);
+      float d = x[k] - max;
+      d = d < -87.0f ? -87.0f : d;
+      float e = exp_nonpositive(d);
       sum += e;
       weighted += e * d;
     }
@@ -301,6 +313,8 @@ CLONES double amaf_softmax_dual_epoch(const amaf_softmax_problem *p, const int32
     int32_t begin = p->starts[i], end = p->starts[i + 1], j = begin;
     for (size_t k = 0; k < pitch; k++) z[k] = p->intercept * p->bias[k];
     for (; j + 4 <= end; j += 4) {
+      for (int32_t ahead = j + 4; ahead < j + 8 && ahead < end; ahead++)
+        prefetch(p->weights + (size_t)p->columns[ahead] * pitch, pitch * sizeof(float));
       const float *restrict a = p->weights + (size_t)p->columns[j] * pitch, *restrict b = p->weights + (size_t)p->columns[j + 1] * pitch,
                   *restrict c = p->weights + (size_t)p->columns[j + 2] * pitch, *restrict e = p->weights + (size_t)p->columns[j + 3] * pitch;
       float va = p->values[j], vb = p->values[j + 1], vc = p->values[j + 2], ve = p->values[j + 3];
