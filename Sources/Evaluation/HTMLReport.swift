@@ -84,7 +84,7 @@ struct HTMLReport {
             case .reliability(let chart):
                 (
                     chart.svg(),
-                    "Reliability on samples that no person saw: accuracy against confidence per bin (left; the diagonal is perfect calibration) and samples per bin (right)."
+                    "Reliability on \(chart.measuredOn): accuracy against confidence per bin (left; the diagonal is perfect calibration) and samples per bin (right)."
                 )
             case .stages(let chart): (chart.svg(), "Wall time per stage over all arms, seeds and rounds.")
             }

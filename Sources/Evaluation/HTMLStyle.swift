@@ -35,14 +35,14 @@ enum HTMLStyle {
         caption { caption-side: top; text-align: left; padding: 0 0 8px; color: var(--muted); font-size: 14px; max-width: 60em; }
         caption b, figcaption b { color: var(--ink); }
         th { text-align: left; font-weight: 600; border-bottom: 1px solid var(--rule); padding: 7px 11px 6px; vertical-align: bottom; }
-        td { padding: 5px 11px; border-bottom: 1px solid var(--hair); vertical-align: top; overflow-wrap: anywhere; }
+        td { padding: 5px 11px; border-bottom: 1px solid var(--hair); vertical-align: top; overflow-wrap: break-word; }
         tr:last-child td { border-bottom: 0; }
         th:first-child, td:first-child { padding-left: 0; }
         th:last-child, td:last-child { padding-right: 0; }
-        .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; overflow-wrap: normal; }
+        .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
         th.n { white-space: normal; }
-        figure { margin: 28px 0; }
-        figure > svg { width: 100%; height: auto; display: block; }
+        figure { margin: 28px 0; overflow-x: auto; }
+        figure > svg { width: 100%; min-width: 680px; height: auto; display: block; }
         figcaption { font-size: 14px; color: var(--muted); margin-top: 8px; max-width: 60em; }
         .legend { list-style: none; display: flex; flex-wrap: wrap; gap: 4px 22px; padding: 0; margin: 0 0 6px; font-size: 13.5px; }
         .legend svg { width: 28px; height: 10px; margin-right: 8px; overflow: visible; }

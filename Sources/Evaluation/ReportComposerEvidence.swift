@@ -19,7 +19,7 @@ extension ReportComposer {
                 row("after (temperature \(NumberText.fixed(calibration.temperature, decimals: 3)))", calibration.after),
             ]
         ).withoutEmptyColumns()
-        let chart = ReliabilityChart(before: calibration.before.bins, after: calibration.after.bins)
+        let chart = ReliabilityChart(before: calibration.before.bins, after: calibration.after.bins, measuredOn: calibration.measuredOn)
         return [.heading("Calibration"), .figure(.reliability(chart)), .table(table)]
     }
 
@@ -112,7 +112,7 @@ extension ReportComposer {
             let who = report.ledger?.isSimulated == true ? "simulated human answer" : "human answer"
             blocks.append(
                 .paragraph(
-                    "\(count(labels.contradictedAnswers, who)) disagree with a confident machine opinion and deserve a second look; labels.jsonl marks them."
+                    "\(count(labels.contradictedAnswers, who)) disagree with a confident machine opinion and deserve a second look."
                 ))
         }
         return blocks

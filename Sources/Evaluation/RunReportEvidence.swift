@@ -104,9 +104,11 @@ extension RunReport {
         }
     }
 
-    /// How far confidences can be believed, measured on samples that no person saw.
+    /// How far confidences can be believed.
     package struct Calibration: Hashable, Sendable, Codable {
         package var temperature: Double
+        /// Which samples it was measured on, as the caption says it.
+        package var measuredOn: String
         package var before: Measure
         package var after: Measure
 
@@ -144,8 +146,9 @@ extension RunReport {
             }
         }
 
-        package init(temperature: Double, before: Measure, after: Measure) {
+        package init(temperature: Double, measuredOn: String = "samples that no person saw", before: Measure, after: Measure) {
             self.temperature = temperature
+            self.measuredOn = measuredOn
             self.before = before
             self.after = after
         }

@@ -2,6 +2,8 @@
 struct ReliabilityChart {
     var before: [RunReport.Calibration.Bin]
     var after: [RunReport.Calibration.Bin]
+    /// Which samples the bins hold.
+    var measuredOn: String
 
     func svg() -> String {
         var canvas = SVGCanvas(width: 960, height: 400)

@@ -42,7 +42,7 @@ struct PlantedOpinions {
     @Test func temperatureRecoversTheTruth() {
         // The classifier is right on 70 % but claims 95 %. With K = 5, tempering p by 1/T leaves q = .95^(1/T) / (.95^(1/T) + 4 · .0125^(1/T));
         // q = .7 needs ln(.95/.0125)/T = ln(.7/.075), so T = 4.3307/2.2336 = 1.9389.
-        let planted = PlantedOpinions.make(count: 8000, classes: 5, classifier: 0.7, sharpness: 0.95, labelModel: 0.2, seed: 3)
+        let planted = PlantedOpinions.make(count: 4000, classes: 5, classifier: 0.7, sharpness: 0.95, labelModel: 0.2, seed: 3)
         let alone = PoolFitter(classCount: 5, sources: [.classifier], seed: 1).fit(
             planted.samples.map {
                 ReviewedSample(position: $0.position, label: $0.label, opinions: [$0.opinions[0]], isHeldOut: true)
@@ -54,7 +54,7 @@ struct PlantedOpinions {
 
     @Test func weightsRecoverTheTruth() {
         // Two independent observers that state their reliability: the right pool is the product, weights 1 and 1.
-        let planted = PlantedOpinions.make(count: 6000, classes: 4, classifier: 0.8, sharpness: 0.8, labelModel: 0.65, seed: 8)
+        let planted = PlantedOpinions.make(count: 4000, classes: 4, classifier: 0.8, sharpness: 0.8, labelModel: 0.65, seed: 8)
         let (pool, evidence) = fitter(4).fit(planted.samples)
         for weight in pool.weights { #expect(abs(weight / pool.temperature - 1) < 0.1, "\(pool.weights), \(pool.temperature)") }
         #expect(evidence.rows.map(\.name) == ["classifier", "label-model", "equal pool", "learned pool"])
