@@ -1,0 +1,235 @@
+import Foundation
+import GRDB
+import Glibc
+import Primitives
+import Scheduling
+import Storage
+import Testing
+
+@Suite struct Opening {
+    @Test func promisesRestOnWALAndFullSynchronous() throws {
+        let folder = TemporaryFolder()
+        let store = try Store(folder: folder.path)
+        #expect(try store.durability() == ("wal", 2))
+        try store.close()
+    }
+
+    @Test func everyOpeningRaisesTheEpoch() throws {
+        let folder = TemporaryFolder()
+        var identity: String?
+        for expected in 1...3 as ClosedRange<UInt64> {
+            let store = try Store(folder: folder.path)
+            #expect(store.epoch == expected)
+            #expect(try store.reader().epoch() == expected)
+            #expect(identity == nil || identity == store.identity)
+            identity = store.identity
+            try store.close()
+        }
+    }
+
+    @Test func aSecondHeadIsRefusedAndToldWho() throws {
+        let folder = TemporaryFolder()
+        let store = try Store(folder: folder.path)
+        let error = #expect(throws: AMAFError.self) { try Store(folder: folder.path) }
+        #expect(error?.code == "store.locked")
+        #expect(error?.message.contains("process \(getpid())") == true)
+        // The refused head changed nothing, least of all the epoch.
+        #expect(try store.reader().epoch() == store.epoch)
+        try store.apply(exampleChanges())
+        try store.close()
+        try Store(folder: folder.path).close()
+    }
+
+    /// A slot process that outlives its head must not keep the store locked.
+    @Test func childrenDoNotInheritTheLock() throws {
+        let folder = TemporaryFolder()
+        let store = try Store(folder: folder.path)
+        let child = Process()
+        child.executableURL = URL(fileURLWithPath: "/bin/sleep")
+        child.arguments = ["30"]
+        try child.run()
+        defer { child.terminate() }
+        try store.close()
+        try Store(folder: folder.path).close()
+        #expect(child.isRunning)
+    }
+
+    @Test(arguments: ["nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "fuse", "ceph", "9p", "lustre"]) func networkFileSystems(type: String) {
+        #expect(isNetworkFileSystem(type: type))
+    }
+    @Test(arguments: ["ext4", "xfs", "btrfs", "tmpfs", "overlay", "zfs"]) func localFileSystems(type: String) {
+        #expect(!isNetworkFileSystem(type: type))
+    }
+
+    @Test func theDeepestMountCounts() {
+        let mounts = """
+            22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
+            30 22 0:40 / /data rw,relatime - xfs /dev/vdb rw
+            31 30 0:41 / /data/my\\040share rw shared:7 master:2 - nfs4 server:/export rw,vers=4.2
+            32 22 0:42 / /over rw - ext4 /dev/vdc rw
+            33 32 0:43 / /over rw - fuse.s3fs s3fs rw
+            broken line
+            """
+        #expect(fileSystemType(of: "/home/amaf", mounts: mounts) == "ext4")
+        #expect(fileSystemType(of: "/data", mounts: mounts) == "xfs")
+        #expect(fileSystemType(of: "/database", mounts: mounts) == "ext4")
+        #expect(fileSystemType(of: "/data/my share/store", mounts: mounts) == "nfs4")
+        #expect(fileSystemType(of: "/over/x", mounts: mounts) == "fuse.s3fs")
+        #expect(fileSystemType(of: "/x", mounts: "") == nil)
+    }
+
+    @Test func aForeignDatabaseIsLeftAlone() throws {
+        let folder = TemporaryFolder()
+        try withDatabase(folder.path) { db in
+            try db.execute(sql: "PRAGMA application_id = 77; CREATE TABLE mine (x); INSERT INTO mine VALUES (1)")
+        }
+        let before = try Data(contentsOf: URL(fileURLWithPath: folder / "state.sqlite"))
+        #expect(errorCode { _ = try Store(folder: folder.path) } == "store.foreign")
+        #expect(try Data(contentsOf: URL(fileURLWithPath: folder / "state.sqlite")) == before)
+    }
+
+    @Test func textIsNoStore() throws {
+        let folder = TemporaryFolder()
+        try Data(repeating: 65, count: 8192).write(to: URL(fileURLWithPath: folder / "state.sqlite"))
+        #expect(errorCode { _ = try Store(folder: folder.path) } == "store.corrupt")
+    }
+
+    @Test func aDamagedPageIsFoundAtTheStart() throws {
+        let folder = TemporaryFolder()
+        let store = try Store(folder: folder.path)
+        try store.apply(exampleChanges())
+        for i in 0..<20 { try store.apply(finished("run-a", blocks: 100 + i * 100..<200 + i * 100)) }
+        try store.close()
+        let root = try withDatabase(folder.path) { db in
+            try Int.fetchOne(db, sql: "SELECT rootpage FROM sqlite_master WHERE name = 'tasks'") ?? 0
+        }
+        let file = try #require(FileHandle(forUpdatingAtPath: folder / "state.sqlite"))
+        try file.seek(toOffset: UInt64((root - 1) * 4096))
+        try file.write(contentsOf: Data(repeating: 0xAB, count: 4096))
+        try file.close()
+        #expect(errorCode { _ = try Store(folder: folder.path) } == "store.corrupt")
+    }
+
+    @Test func aFolderWithoutRights() throws {
+        let folder = TemporaryFolder()
+        try Data().write(to: URL(fileURLWithPath: folder / "file"))
+        #expect(errorCode { _ = try Store(folder: folder / "file/store") } == "store.permission")
+    }
+}
+
+@Suite struct Recovery {
+    /// What a SIGKILL leaves: the database and its log as they are at that moment, nothing closed. Copies taken between
+    /// commits, and one cut in the middle of the last commit's frames, are opened as a new head would.
+    @Test func acknowledgedBatchesSurviveAKillAndTornOnesVanishWhole() throws {
+        let folder = TemporaryFolder()
+        let store = try Store(folder: folder.path)
+        try store.apply(exampleChanges())
+        var copies: [(folder: TemporaryFolder, batches: Int, cut: Int)] = []
+        for i in 0..<6 {
+            let before = try Data(contentsOf: URL(fileURLWithPath: folder / "state.sqlite-wal")).count
+            try store.apply(finished("run-a", blocks: 100 + i * 30..<130 + i * 30))
+            let log = try Data(contentsOf: URL(fileURLWithPath: folder / "state.sqlite-wal"))
+            for cut in [log.count, before + (log.count - before) / 2] {
+                let copy = TemporaryFolder()
+                try FileManager.default.copyItem(atPath: folder / "state.sqlite", toPath: copy / "state.sqlite")
+                try log.prefix(cut).write(to: URL(fileURLWithPath: copy / "state.sqlite-wal"))
+                copies.append((copy, cut == log.count ? i + 1 : i, cut))
+            }
+        }
+        for (copy, batches, cut) in copies {
+            let recovered = try Store(folder: copy.path)
+            #expect(recovered.epoch == store.epoch + 1)
+            let state = try recovered.load()
+            let blocks = state.tasks.filter { $0.block >= 100 }.map(\.block)
+            #expect(blocks == Array(100..<100 + batches * 30), "log cut at byte \(cut)")
+            #expect(state.cached.count == 1 + batches * 30)
+            #expect(try recovered.reader().history().count == 2 + batches)
+            try recovered.apply(finished("run-a", blocks: 5000..<5001, epoch: recovered.epoch))
+            try recovered.close()
+        }
+        try store.close()
+    }
+
+    @Test func aBackupOfARunningStoreIsAWholeStore() throws {
+        let folder = TemporaryFolder()
+        let target = TemporaryFolder()
+        let store = try Store(folder: folder.path)
+        try store.apply(exampleChanges())
+        let small = try store.artifacts.put(bytes(1000, seed: 1))
+        let large = try store.artifacts.put(bytes(200_000, seed: 2))
+        try store.backup(to: target / "copy")
+        try store.apply(finished("run-a", blocks: 100..<110))
+        #expect(errorCode { try store.backup(to: target / "copy") } == "store.backup-exists")
+
+        let copy = try Store(folder: target / "copy")
+        #expect(try copy.load().tasks == exampleChanges().tasks)
+        #expect(copy.identity == store.identity)
+        #expect(copy.epoch == store.epoch + Store.backupEpochStride + 1, "fences of the copy never meet those of the original")
+        #expect(try copy.artifacts.read(small) == bytes(1000, seed: 1))
+        #expect(try copy.artifacts.read(large) == bytes(200_000, seed: 2))
+        try copy.close()
+        try store.close()
+    }
+}
+
+@Suite struct Migrations {
+    /// A store as schema 1 left it, in `SchemaOneFixture`, opens with today's code and says what it said then.
+    @Test func schemaOneOpens() throws {
+        let folder = TemporaryFolder()
+        try withDatabase(folder.path) { db in try db.execute(sql: schemaOneFixture) }
+        let store = try Store(folder: folder.path)
+        #expect(store.epoch == 4)
+        let state = try store.load()
+        #expect(state.runs.map(\.plan) == [examplePlan("run-a")])
+        #expect(state.tasks == exampleChanges().tasks)
+        #expect(state.cached == exampleChanges().cached)
+        #expect(try store.reader().history().map(\.entry) == exampleChanges().history)
+        #expect(try store.reader().reviews(run: RunID("run-a")).map(\.label) == ["yes"])
+        #expect(try store.artifacts.read(Digest.of([1, 2, 3] as [UInt8])) == [1, 2, 3])
+        #expect(try store.reader().schemaVersion() == schemaSteps.count)
+        try store.close()
+    }
+
+    private func nextOptions() -> StoreOptions {
+        var options = testOptions()
+        options.schema.append(
+            SchemaStep(number: schemaSteps.count + 1, sql: "ALTER TABLE tasks ADD COLUMN note TEXT; UPDATE tasks SET note = 'migrated'"))
+        return options
+    }
+
+    @Test func aStepIsAppliedAfterABackupAndOlderCodeThenRefuses() throws {
+        let folder = TemporaryFolder()
+        let store = try Store(folder: folder.path, options: testOptions())
+        try store.apply(exampleChanges())
+        try store.close()
+
+        let newer = try Store(folder: folder.path, options: nextOptions())
+        #expect(try newer.load().tasks == exampleChanges().tasks)
+        try newer.close()
+        #expect(try withDatabase(folder.path) { db in try String.fetchAll(db, sql: "SELECT DISTINCT note FROM tasks") } == ["migrated"])
+
+        #expect(errorCode { _ = try Store(folder: folder.path, options: testOptions()) } == "store.newer")
+        #expect(errorCode { _ = try StoreReader(folder: folder.path) } == "store.newer")
+
+        // The copy made before is the old store: the older build opens it.
+        let restored = TemporaryFolder()
+        let name = "before-schema-\(schemaSteps.count + 1)-from-\(schemaSteps.count).sqlite"
+        try FileManager.default.copyItem(atPath: folder / "backups/\(name)", toPath: restored / "state.sqlite")
+        let older = try Store(folder: restored.path, options: testOptions())
+        #expect(try older.load().tasks == exampleChanges().tasks)
+        try older.close()
+    }
+
+    @Test func aFailingStepChangesNothing() throws {
+        let folder = TemporaryFolder()
+        let store = try Store(folder: folder.path, options: testOptions())
+        try store.apply(exampleChanges())
+        try store.close()
+        var options = testOptions()
+        options.schema.append(SchemaStep(number: schemaSteps.count + 1, sql: "DELETE FROM tasks; INSERT INTO nowhere VALUES (1)"))
+        #expect(errorCode { _ = try Store(folder: folder.path, options: options) } == "store.sqlite")
+        let again = try Store(folder: folder.path, options: testOptions())
+        #expect(try again.load().tasks == exampleChanges().tasks)
+        try again.close()
+    }
+}

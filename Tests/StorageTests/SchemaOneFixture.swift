@@ -1,0 +1,58 @@
+/// The dump of a store that the code of schema 1 wrote: `exampleChanges()`, an inline artifact, an outbox item and a review
+/// answer, opened three times. Never regenerated: it stands for the stores that are out there.
+let schemaOneFixture = #"""
+    PRAGMA application_id = 1095582022;
+    BEGIN TRANSACTION;
+    CREATE TABLE artifacts (digest BLOB PRIMARY KEY, bytes BLOB NOT NULL);
+    INSERT INTO "artifacts" VALUES(X'039058C6F2C0CB492C533B0A4D14EF77CC0F78ABCCCED5287D84A1A2011CFB81',X'010203');
+    CREATE TABLE cached (id INTEGER PRIMARY KEY, identity BLOB NOT NULL, result BLOB NOT NULL);
+    INSERT INTO "cached" VALUES(1,X'689F6A627384C7DCB2DCC1487E540223E77BDF9DCD0D8BE8A326EDA65B0CE9A4',X'010300000000000000020004000000726F777336348FE978C2E854377D4218CA139A2639CE27AEBD65696BA7E81CA29C00FBD20D00000000000000190000006120726174686572206C6F6E67206F7574707574206E616D65F3287545B34124A6667AF7EE921869A611A45788FF1E608CB2AF71562D976A2100000000000100000300060000006370752D6D73000000000000E03F080000006E616E2D667265659C7500883CE437FE04000000726F77730000000000007040');
+    CREATE TABLE grdb_migrations (identifier TEXT NOT NULL PRIMARY KEY);
+    INSERT INTO "grdb_migrations" VALUES('1');
+    CREATE TABLE history (
+        id INTEGER PRIMARY KEY, at INTEGER NOT NULL, cause INTEGER NOT NULL, what INTEGER NOT NULL,
+        run INTEGER, stage INTEGER, first_block INTEGER, end_block INTEGER, fence INTEGER, worker INTEGER,
+        detail TEXT);
+    INSERT INTO "history" VALUES(1,1700000000000,-1,5,3,4,2,4,7,2,'two blocks');
+    INSERT INTO "history" VALUES(2,1700000000000,8,6,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
+    INSERT INTO "meta" VALUES('created_at',1700000000000);
+    INSERT INTO "meta" VALUES('epoch',3);
+    INSERT INTO "meta" VALUES('identity','16d4c796fe423c4b');
+    CREATE TABLE names (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+    INSERT INTO "names" VALUES(1,'w-ü');
+    INSERT INTO "names" VALUES(2,'w-2');
+    INSERT INTO "names" VALUES(3,'run-a');
+    INSERT INTO "names" VALUES(4,'stage-0');
+    INSERT INTO "names" VALUES(5,'leased');
+    INSERT INTO "names" VALUES(6,'head-started');
+    CREATE TABLE outbox (
+        id INTEGER PRIMARY KEY, target TEXT NOT NULL, key TEXT NOT NULL, body BLOB NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0, last_error TEXT, created_at INTEGER NOT NULL,
+        UNIQUE (target, key));
+    INSERT INTO "outbox" VALUES(1,'mlflow','run-a/1',X'7B7D',0,NULL,1700000000000);
+    CREATE TABLE reviews (
+        id INTEGER PRIMARY KEY, run TEXT NOT NULL, stage TEXT NOT NULL, sample TEXT NOT NULL, label TEXT NOT NULL,
+        who TEXT NOT NULL, seconds REAL NOT NULL, at INTEGER NOT NULL);
+    INSERT INTO "reviews" VALUES(1,'run-a','review','s-1','yes','ann',2.5,1700000000000);
+    CREATE TABLE runs (
+        id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, plan TEXT NOT NULL,
+        state TEXT NOT NULL, numerics TEXT NOT NULL, submitted_at INTEGER NOT NULL);
+    INSERT INTO "runs" VALUES(1,'run-a','{"allowsMixedNumerics":true,"annotation":"pipeline: text\n","id":"run-a","name":"Example run-a","priority":3,"stages":[{"blocks":8,"codeVersion":2,"costsMoney":false,"group":"no-op","id":"stage-0","inputs":[{"name":"data","reach":"allBlocks","source":{"artifacts":{"_0":["3a6eb0790f39ac87c94f3856b2dd2c5d110e6811602261a9a923d3bb23adc8b7"]}}}],"kind":"no-op","leaseLimit":4,"parameters":"{\"k\":\"ü/\"}","performer":"workers","placement":{"preferenceDelay":[1,11553255926290448384],"prefers":"gpu","requires":["cpu"]}},{"blocks":8,"codeVersion":2,"costsMoney":true,"group":"no-op","id":"stage-1","inputs":[{"name":"rows","reach":"sameBlock","source":{"stage":{"_0":"stage-0","output":"rows"}}}],"kind":"no-op","leaseLimit":4,"parameters":"{\"k\":\"ü/\"}","performer":"workers","placement":{"preferenceDelay":[1,11553255926290448384],"prefers":"gpu","requires":["cpu"]}}],"weight":1.5}','waitingForPeople','["cpu-avx512",null]',1700000000000);
+    CREATE TABLE tasks (
+        run INTEGER NOT NULL, stage INTEGER NOT NULL, block INTEGER NOT NULL,
+        state INTEGER NOT NULL, fence INTEGER NOT NULL, worker INTEGER, attempts INTEGER NOT NULL,
+        result BLOB, error BLOB,
+        PRIMARY KEY (run, stage, block)) WITHOUT ROWID;
+    INSERT INTO "tasks" VALUES(1,0,0,0,0,NULL,0,NULL,NULL);
+    INSERT INTO "tasks" VALUES(1,0,1,1,0,NULL,1,NULL,NULL);
+    INSERT INTO "tasks" VALUES(1,0,2,2,-9223372036854775803,1,2,NULL,NULL);
+    INSERT INTO "tasks" VALUES(1,0,3,3,-1,2,0,X'010300000000000000020004000000726F777336348FE978C2E854377D4218CA139A2639CE27AEBD65696BA7E81CA29C00FBD20D00000000000000190000006120726174686572206C6F6E67206F7574707574206E616D65F3287545B34124A6667AF7EE921869A611A45788FF1E608CB2AF71562D976A2100000000000100000300060000006370752D6D73000000000000E03F080000006E616E2D667265659C7500883CE437FE04000000726F77730000000000007040',NULL);
+    INSERT INTO "tasks" VALUES(1,1,0,4,9,NULL,5,NULL,X'010F00000073746167652E6261642D696E70757410000000526F772037206973206E6F204A534F4E0C000000726F77732E6A736F6E6C3A370F0000005265706169722074686520726F772E01');
+    INSERT INTO "tasks" VALUES(1,1,1,5,9,NULL,0,X'01010000000000000000000000',X'010F00000073746167652E6261642D696E70757410000000526F772037206973206E6F204A534F4E0C000000726F77732E6A736F6E6C3A370F0000005265706169722074686520726F772E01');
+    INSERT INTO "tasks" VALUES(1,1,7,6,0,NULL,0,NULL,NULL);
+    CREATE INDEX history_by_stage ON history (run, stage);
+    CREATE INDEX history_by_cause ON history (cause);
+    CREATE INDEX reviews_by_stage ON reviews (run, stage);
+    COMMIT;
+    """#
