@@ -152,10 +152,11 @@ struct TextLoop {
             guard needsScores || isReported else { continue }
             let training = train(answers, warmStart: state, seed: seed &* 1000 &+ UInt64(round))
             // What the wire carries is what the next stage uses.
-            let bytes = training.model.encode()
-            let stateBlob = training.state.encode()
+            let (bytes, stateBlob) = clock.measure("encode weights and state", rows: 1) {
+                (training.model.encode(), training.state.encode())
+            }
             (weightBytes, stateBytes) = (bytes.count, stateBlob.count)
-            let model = try SoftmaxRegression(decoding: bytes)
+            let model = try clock.measure("decode weights", rows: 1) { try SoftmaxRegression(decoding: bytes) }
             state = try SoftmaxRegressionState(decoding: stateBlob)
             scores = scoreBlocks(model)
             if isReported { checkpoints.append(checkpoint(scores, answers: answers, model: model)) }

@@ -116,4 +116,35 @@ import Testing
         #expect(margin[1950]! >= 89.5)
         #expect(margin[3000]! >= random[3000]! + 4)
     }
+
+    /// 100,000 texts made of the 15,000 queries: a word dropped, and one of another query of the class put in.
+    @Test func hundredThousandTexts() throws {
+        guard let corpus = try Self.corpus() else { return }
+        var generator = SeededGenerator(seed: 100_000)
+        var byClass = [[Int]](repeating: [], count: corpus.names.count)
+        for (i, label) in corpus.gold.enumerated() { byClass[label].append(i) }
+        var (texts, gold): ([String], [Int]) = ([], [])
+        for i in 0..<100_000 {
+            let base = i % corpus.texts.count
+            var words = corpus.texts[base].split(separator: " ")
+            let siblings = byClass[corpus.gold[base]]
+            let other = corpus.texts[siblings[generator.index(below: siblings.count)]].split(separator: " ")
+            if words.count > 2 { words.remove(at: generator.index(below: words.count)) }
+            if !other.isEmpty { words.insert(other[generator.index(below: other.count)], at: generator.index(below: words.count + 1)) }
+            texts.append(words.joined(separator: " "))
+            gold.append(corpus.gold[base])
+        }
+        let before = PhaseClock.peakMemory()
+        let start = PhaseClock.processSeconds()
+        var loop = try TextLoop(texts: texts, gold: gold, names: corpus.names, test: corpus.test, testGold: corpus.testGold)
+        let run = try loop.run(
+            policy: Acquisition.balancedMargin.policy, coldStart: ClassNameColdStart(),
+            schedule: ReviewSchedule(budget: 3000, first: 150, rounds: 10), report: [3000], errorRate: 0, seed: 1)
+        let featureBytes = loop.blocks.reduce(0) { $0 + $1.encode().count }
+        print(
+            "100,000 texts @3000: pool \(Self.number(run.checkpoints[0].pool)), \(Self.number(PhaseClock.processSeconds() - start)) CPU s, "
+                + "features \(featureBytes) bytes, peak \(Self.number(PhaseClock.peakMemory())) MiB (before: \(Self.number(before)))\n\(loop.clock.table())"
+        )
+        #expect(PhaseClock.peakMemory() < 400)
+    }
 }
