@@ -158,7 +158,7 @@ import Testing
             let pool = try CandidatePool(blocks, asked: stride(from: 0, to: 100_000, by: 7))
             #expect(selectForReview(1000, from: pool, policy: UncertaintyAcquisition(.margin, spread: 2), seed: 1, round: 1).count == 1000)
         }
-        #expect(elapsed < .seconds(5))
+        #expect(elapsed < .seconds(20))  // about 0.1 s in release; generous for a busy machine
     }
 }
 
