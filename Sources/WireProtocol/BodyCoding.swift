@@ -32,7 +32,7 @@ struct BodyReader {
 
     func digest(_ data: Data, _ what: String) throws(AMAFError) -> Digest {
         guard data.count == Digest.byteCount else { throw malformed(type, "\(what) has \(data.count) bytes and not \(Digest.byteCount)") }
-        return Digest(bytes: data)
+        return Digest(bytes: [UInt8](data))
     }
 
     func digests(_ data: Data, _ what: String) throws(AMAFError) -> [Digest] {
