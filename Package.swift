@@ -75,7 +75,7 @@ let rooms: [Room] = [
         "amaf",
         [
             "Primitives", "Datasets", "Manifests", "Stages", "WeakSupervision", "Scheduling", "WireProtocol", "Messaging", "Telemetry", "Storage",
-            "Integrations", "CoordinatorService", "Evaluation",
+            "Integrations", "CoordinatorService", "Evaluation", "ActiveLearning", "Aggregation",
         ], packages: ["ArgumentParser", "Logging"]),
     tool("amaf-coordinator", ["Primitives", "Telemetry", "CoordinatorService"], packages: ["ArgumentParser", "Logging"]),
     tool("amaf-worker", ["Primitives", "Telemetry", "WorkerService"], packages: ["ArgumentParser", "Logging"]),
@@ -86,6 +86,7 @@ let rooms: [Room] = [
     tests("PrimitivesTests", ["Primitives"]),
     tests("KernelsTests", ["Primitives", "Kernels"]),
     tests("DatasetsTests", ["Primitives", "Datasets"]),
+    tests("NeuralNetworksTests", ["Primitives", "Kernels", "NeuralNetworks"]),
     tests("ModelsTests", ["Primitives", "Kernels", "NeuralNetworks", "Models", "Datasets"]),
     tests("WeakSupervisionTests", ["Primitives", "Datasets", "WeakSupervision"]),
     tests("ActiveLearningTests", ["Primitives", "Kernels", "Models", "ActiveLearning"]),
