@@ -151,7 +151,10 @@ func target(_ room: Room) -> Target {
         let schema = room.name == "WireProtocol" ? ["Schema"] : []
         return .target(name: room.name, dependencies: dependencies, exclude: schema, swiftSettings: settings)
     case .executable:
-        return .executableTarget(name: room.name, dependencies: dependencies, swiftSettings: settings)
+        // The benchmarks count fsyncs by standing in for the C library's: shared libraries must find those two symbols.
+        let exported = ["fsync", "fdatasync"].flatMap { ["-Xlinker", "--export-dynamic-symbol=\($0)"] }
+        let linking: [LinkerSetting] = room.name == "amaf-benchmarks" ? [.unsafeFlags(exported)] : []
+        return .executableTarget(name: room.name, dependencies: dependencies, swiftSettings: settings, linkerSettings: linking)
     case .test:
         return .testTarget(name: room.name, dependencies: dependencies, swiftSettings: settings)
     }

@@ -4,9 +4,12 @@ package struct ByteWriter: Sendable {
 
     package init(reserving capacity: Int = 0) { bytes.reserveCapacity(capacity) }
 
-    package mutating func write<T: FixedWidthInteger>(_ value: T) {
-        withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) }
+    // Inlinable: other modules would else call the unspecialised form, which costs ten times as much a field.
+    @inlinable package mutating func write<T: FixedWidthInteger>(_ value: T) {
+        withUnsafeBytes(of: value.littleEndian) { append(memory: $0) }
     }
+    @usableFromInline mutating func append(memory: UnsafeRawBufferPointer) { bytes.append(contentsOf: memory) }
+
     package mutating func write(_ value: Float) { write(value.bitPattern) }
     package mutating func write(_ value: Double) { write(value.bitPattern) }
 
@@ -15,9 +18,17 @@ package struct ByteWriter: Sendable {
         write(UInt32(field.count))
         bytes.append(contentsOf: field)
     }
-    package mutating func write(_ text: String) { write(Array(text.utf8)) }
+    package mutating func write(_ text: String) {
+        var text = text
+        text.withUTF8 { utf8 in
+            write(UInt32(utf8.count))
+            append(memory: UnsafeRawBufferPointer(utf8))
+        }
+    }
 
-    package mutating func append(raw: some Sequence<UInt8>) { bytes.append(contentsOf: raw) }
+    package mutating func append(raw: some Sequence<UInt8>) {
+        if raw.withContiguousStorageIfAvailable({ append(memory: UnsafeRawBufferPointer($0)) }) == nil { bytes.append(contentsOf: raw) }
+    }
 
     /// Numbers in memory order, which on every platform we run on is little-endian; no count is written.
     package mutating func write<T: BitwiseNumber>(array: [T]) { array.withUnsafeBytes { bytes.append(contentsOf: $0) } }
@@ -52,7 +63,7 @@ package struct ByteReader {
 
     package var remaining: Int { buffer.count - offset }
 
-    private mutating func take(_ count: Int) throws(AMAFError) -> UnsafeRawBufferPointer {
+    @usableFromInline mutating func take(_ count: Int) throws(AMAFError) -> UnsafeRawBufferPointer {
         guard count >= 0, count <= remaining else {
             throw AMAFError(
                 "artifact.truncated", "A \(what) ends at byte \(buffer.count) where \(count) more bytes from \(offset) were promised",
@@ -62,7 +73,7 @@ package struct ByteReader {
         return UnsafeRawBufferPointer(rebasing: buffer[offset..<offset + count])
     }
 
-    package mutating func read<T: FixedWidthInteger>(_ type: T.Type = T.self) throws(AMAFError) -> T {
+    @inlinable package mutating func read<T: FixedWidthInteger>(_ type: T.Type = T.self) throws(AMAFError) -> T {
         T(littleEndian: try take(MemoryLayout<T>.size).loadUnaligned(as: T.self))
     }
     package mutating func readFloat() throws(AMAFError) -> Float { Float(bitPattern: try read(UInt32.self)) }

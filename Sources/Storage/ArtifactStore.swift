@@ -56,8 +56,8 @@ package final class ArtifactStore: Sendable {
         if unknown.isEmpty { return [] }
         return try storing(at: folder) {
             try pool.read { db in
-                let find = try db.cachedStatement(sql: "SELECT 1 FROM artifacts WHERE digest = ?")
-                return try unknown.filter { try Int.fetchOne(find, arguments: [Data($0.bytes)]) == nil }
+                let find = try db.cachedStatement(sql: "SELECT 1 FROM artifacts WHERE key = ? AND digest = ?")
+                return try unknown.filter { try Int.fetchOne(find, arguments: [artifactKey($0), Data($0.bytes)]) == nil }
             }
         }
     }
@@ -69,7 +69,8 @@ package final class ArtifactStore: Sendable {
         let found = try storing(at: folder) {
             try pool.read { db in
                 try Int.fetchOne(
-                    db.cachedStatement(sql: "SELECT length(bytes) FROM artifacts WHERE digest = ?"), arguments: [Data(digest.bytes)])
+                    db.cachedStatement(sql: "SELECT length(bytes) FROM artifacts WHERE key = ? AND digest = ?"),
+                    arguments: [artifactKey(digest), Data(digest.bytes)])
             }
         }
         guard let found else { throw missingArtifact(digest) }
@@ -104,7 +105,9 @@ package final class ArtifactStore: Sendable {
         }
         let row = try storing(at: folder) {
             try pool.read { db in
-                try Data.fetchOne(db.cachedStatement(sql: "SELECT bytes FROM artifacts WHERE digest = ?"), arguments: [Data(digest.bytes)])
+                try Data.fetchOne(
+                    db.cachedStatement(sql: "SELECT bytes FROM artifacts WHERE key = ? AND digest = ?"),
+                    arguments: [artifactKey(digest), Data(digest.bytes)])
             }
         }
         if let row { return row.withUnsafeBytes(body) }

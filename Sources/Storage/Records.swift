@@ -105,6 +105,8 @@ package struct StoredHistoryEntry: Hashable, Sendable {
 }
 
 /// Which entries of the history a view wants: all conditions that are set must hold.
+///
+/// Run with stage, and cause, are found by index; the other conditions are tested entry by entry.
 package struct HistoryFilter: Hashable, Sendable {
     package var run: RunID?
     package var stage: StageID?

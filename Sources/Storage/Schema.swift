@@ -47,8 +47,10 @@ package let schemaSteps: [SchemaStep] = [
             CREATE INDEX history_by_stage ON history (run, stage);
             CREATE INDEX history_by_cause ON history (cause);
 
-            -- Artifacts below the inline threshold.
-            CREATE TABLE artifacts (digest BLOB PRIMARY KEY, bytes BLOB NOT NULL);
+            -- Artifacts below the inline threshold, appended; `key` is the first six bytes of the digest. Digests arrive in no
+            -- order, so a batch touches pages all over an index of them: short keys keep it small.
+            CREATE TABLE artifacts (id INTEGER PRIMARY KEY, key INTEGER NOT NULL, digest BLOB NOT NULL, bytes BLOB NOT NULL);
+            CREATE INDEX artifacts_by_key ON artifacts (key);
 
             -- What people answered, every answer kept: the last one by sample and person counts.
             CREATE TABLE reviews (

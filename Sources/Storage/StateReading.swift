@@ -27,7 +27,12 @@ func loadState(_ db: Database) throws -> StoredState {
     }
     let cached = try Row.fetchCursor(db, sql: "SELECT identity, result FROM cached ORDER BY id")
     while let row = try cached.next() {
-        let identity = try row.withUnsafeData(atIndex: 0) { Digest(bytes: $0 ?? Data()) }
+        let identity = try row.withUnsafeData(atIndex: 0) { data in
+            guard let data, data.count == Digest.byteCount else {
+                throw AMAFError("store.corrupt", "A cached result has no digest for a name", remedy: "Restore a backup.")
+            }
+            return Digest(bytes: data)
+        }
         state.cached.append(StateChanges.CachedResult(identity: identity, result: try result(row, 1)))
     }
     return state

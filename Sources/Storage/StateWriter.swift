@@ -117,12 +117,19 @@ struct StateWriter {
 /// A digest that is already there names the same bytes, so a second insert is nothing.
 func insertArtifacts(_ artifacts: [InlineArtifact], _ db: Database) throws {
     guard !artifacts.isEmpty else { return }
-    let insert = try db.cachedStatement(sql: "INSERT OR IGNORE INTO artifacts (digest, bytes) VALUES (?, ?)")
+    let insert = try db.cachedStatement(
+        sql: """
+            INSERT INTO artifacts (key, digest, bytes) SELECT ?1, ?2, ?3
+            WHERE NOT EXISTS (SELECT 1 FROM artifacts WHERE key = ?1 AND digest = ?2)
+            """)
     for artifact in artifacts {
-        insert.setUncheckedArguments([Data(artifact.digest.bytes), Data(artifact.bytes)])
+        insert.setUncheckedArguments([artifactKey(artifact.digest), Data(artifact.digest.bytes), Data(artifact.bytes)])
         try insert.execute()
     }
 }
+
+/// The first six bytes of the digest: SQLite keeps that in six bytes, and two of a million digests hardly ever share it.
+func artifactKey(_ digest: Digest) -> Int64 { Int64(digest.leadingBits >> 16) }
 
 func insertOutbox(_ items: [OutboxItem], at: Int64, _ db: Database) throws {
     guard !items.isEmpty else { return }

@@ -64,6 +64,9 @@ package final class Store: Sendable {
             try migrator(options.schema).migrate(pool)
             return (pool, try raiseEpoch(pool, wallClock: options.wallClock))
         }
+        // The file's name, and the folder's, must outlive a power cut as well as its rows.
+        try synchronise(folder: folder)
+        try synchronise(folder: folder + "/..")
         self.folder = folder
         self.lock = lock
         self.options = options

@@ -3,8 +3,9 @@ import Synchronization
 
 /// Counts what this process asks the disk to make durable.
 ///
-/// The program defines `fsync` and `fdatasync` itself and hands on to the C library's. The dynamic linker binds the calls
-/// of shared libraries, SQLite among them, to the program's symbols first, so nothing is estimated.
+/// The program defines `fsync` and `fdatasync` itself, exports them (Package.swift) and hands on to the C library's. The
+/// dynamic linker binds the calls of shared libraries, SQLite among them, to the program's symbols first, so nothing is
+/// estimated.
 enum SyncCounter {
     static let count = Atomic<Int>(0)
     static var value: Int { count.load(ordering: .relaxed) }

@@ -137,6 +137,8 @@ import Testing
             }
         }
         for (copy, batches, cut) in copies {
+            // Looking at what a dead head left needs no new head.
+            #expect(try StoreReader(folder: copy.path).history().count == 2 + batches)
             let recovered = try Store(folder: copy.path)
             #expect(recovered.epoch == store.epoch + 1)
             let state = try recovered.load()
