@@ -15,6 +15,7 @@ struct StoreBenchmark: ParsableCommand {
     @Option(help: "Where the stores are made and removed. Use the disk that the coordinator will use.") var folder = "."
     @Option(help: "Seconds for each batch size.") var seconds = 2.0
     @Option(help: "Batch sizes.") var batch: [Int] = [1, 10, 100, 1000]
+    @Option(help: "Only these loads: task, commit.") var load: [Load] = Load.allCases
     @Option(help: "Rows of the store that is opened and loaded again; 0 leaves that out.") var loadRows = 200_000
 
     func run() throws {
@@ -26,14 +27,14 @@ struct StoreBenchmark: ParsableCommand {
             "disk: pwrite of 4 KiB + fdatasync p50 \(decimal(median(own) * 1000, 3)) ms, p99 \(decimal(quantile(own, 0.99) * 1000, 3)) ms\n"
         )
         var table = Table(["rows", "batch", "rows/s", "batches", "fsyncs", "fsyncs/batch", "p50 ms", "p99 ms", "CPU us/row"])
-        for kind in Load.allCases {
+        for kind in load {
             for size in batch { table.add(try measure(kind, batch: size, folder: "\(root)/\(kind.rawValue)-\(size)")) }
         }
         table.print()
         if loadRows > 0 { try measureLoad(root + "/load") }
     }
 
-    private enum Load: String, CaseIterable {
+    enum Load: String, CaseIterable, ExpressibleByArgument {
         /// Only the row of a task that is done, with its result.
         case task
         /// What a commit stores: the task, its cached identity, 200 inline bytes, and a line of history for each 8 tasks.
