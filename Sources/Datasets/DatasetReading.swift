@@ -5,10 +5,12 @@ extension DatasetIndex {
     ///
     /// - Throws: `dataset.changed` when the file is not the one that was indexed.
     package func readBlock(_ block: Int, from source: MappedFile) throws(AMAFError) -> BlockContents {
-        guard source.bytes.count == sourceByteCount else {
-            throw changed("has \(source.bytes.count) bytes where \(sourceByteCount) were indexed")
+        guard source.byteCount == sourceByteCount else {
+            throw changed("has \(source.byteCount) bytes where \(sourceByteCount) were indexed")
         }
-        return try readBlock(block) { UnsafeRawBufferPointer(rebasing: source.bytes[$0.bytes]) }
+        return try source.withBytes { (bytes) throws(AMAFError) in
+            try readBlock(block) { UnsafeRawBufferPointer(rebasing: bytes[$0.bytes]) }
+        }
     }
 
     /// Reads one block from its own bytes: one array for each of `blocks[block]`, in that order.

@@ -62,36 +62,40 @@ package struct DatasetSource: Sendable {
     ///   single bad rows are quarantined instead.
     package func index(blockSize: Int = BlockPlan.defaultBlockSize, classNames: [String]? = nil) throws(AMAFError) -> DatasetIndex {
         precondition(blockSize > 0, "blocks of \(blockSize)")
-        let file = try MappedFile(path)
-        guard !file.bytes.isEmpty else {
+        return try MappedFile(path).withBytes { (bytes) throws(AMAFError) in try index(bytes, blockSize: blockSize, classNames: classNames)
+        }
+    }
+
+    private func index(_ bytes: UnsafeRawBufferPointer, blockSize: Int, classNames: [String]?) throws(AMAFError) -> DatasetIndex {
+        guard !bytes.isEmpty else {
             throw AMAFError(
                 "dataset.empty", "The file is empty", place: name, remedy: "Check that it was written or downloaded completely.")
         }
         var hasher = DigestHasher()
-        hasher.update(file.bytes)
+        hasher.update(bytes)
         let digest = hasher.finish()
         var builder = IndexBuilder(format: format, name: name, blockSize: blockSize, classNames: classNames)
         var columns: [String] = []
         switch format.kind {
-        case .clinc150: try ClincIndexer(bytes: file.bytes, name: name, splits: format.splits).run(into: &builder)
+        case .clinc150: try ClincIndexer(bytes: bytes, name: name, splits: format.splits).run(into: &builder)
         case .csv:
-            let header = try CSVHeader(file.bytes, name: name, format: format)
+            let header = try CSVHeader(bytes, name: name, format: format)
             columns = header.columns
-            let body = UnsafeRawBufferPointer(rebasing: file.bytes[header.byteCount...])
+            let body = UnsafeRawBufferPointer(rebasing: bytes[header.byteCount...])
             drain(
                 CSVCursor(
                     body, offset: header.byteCount, line: header.lines + 1, row: 0, delimiter: header.delimiter, columns: columns,
                     fields: FieldRoles(format.fields)), into: &builder)
         case .jsonl:
-            drain(JSONLinesCursor(file.bytes, offset: 0, line: 1, row: 0, fields: FieldRoles(format.fields)), into: &builder)
-        case .textLines: drain(TextLinesCursor(file.bytes, offset: 0, line: 1, row: 0), into: &builder)
+            drain(JSONLinesCursor(bytes, offset: 0, line: 1, row: 0, fields: FieldRoles(format.fields)), into: &builder)
+        case .textLines: drain(TextLinesCursor(bytes, offset: 0, line: 1, row: 0), into: &builder)
         case .textFolder:
-            guard file.bytes.starts(with: TextPack.magic) else {
+            guard bytes.starts(with: TextPack.magic) else {
                 throw AMAFError("dataset.damaged", "The packed folder is damaged", place: path, remedy: "Delete it and run again.")
             }
-            drain(TextPackCursor(file.bytes, offset: 0, row: 0), into: &builder)
+            drain(TextPackCursor(bytes, offset: 0, row: 0), into: &builder)
         }
-        return try builder.finish(digest: digest, byteCount: file.bytes.count, columns: columns, classNames: classNames)
+        return try builder.finish(digest: digest, byteCount: bytes.count, columns: columns, classNames: classNames)
     }
 
     private func drain(_ cursor: some RowCursor, into builder: inout IndexBuilder) {

@@ -10,7 +10,10 @@ package enum Gzip {
     /// - Throws: `dataset.truncated` when the stream ends early, `dataset.damaged` when it is no gzip or its checksum is wrong.
     @discardableResult
     package static func decompress(_ source: String, to target: String) throws(AMAFError) -> Int {
-        let input = try MappedFile(source)
+        try MappedFile(source).withBytes { (bytes) throws(AMAFError) in try decompress(bytes, place: source, to: target) }
+    }
+
+    private static func decompress(_ input: UnsafeRawBufferPointer, place source: String, to target: String) throws(AMAFError) -> Int {
         let out = try FileWriter(target)
         var stream = z_stream()
         // 16 + the largest window: gzip framing only.
@@ -22,22 +25,22 @@ package enum Gzip {
         var consumed = 0
         var total = 0
         var isInsideMember = true
-        while consumed < input.bytes.count || isInsideMember {
-            let available = min(input.bytes.count - consumed, 1 << 30)
+        while consumed < input.count || isInsideMember {
+            let available = min(input.count - consumed, 1 << 30)
             guard available > 0 else {
                 throw AMAFError(
-                    "dataset.truncated", "The file ends after \(input.bytes.count) bytes in the middle of its compressed data",
+                    "dataset.truncated", "The file ends after \(input.count) bytes in the middle of its compressed data",
                     place: source,
                     remedy: "The download was cut off: delete the file and get it again.")
             }
             if !isInsideMember {
                 // Zero padding after the last member is allowed, another member too.
-                if input.bytes[consumed...].allSatisfy({ $0 == 0 }) { break }
+                if input[consumed...].allSatisfy({ $0 == 0 }) { break }
                 inflateReset(&stream)
                 isInsideMember = true
             }
             stream.next_in = UnsafeMutablePointer(
-                mutating: input.bytes.baseAddress.unsafelyUnwrapped.advanced(by: consumed).assumingMemoryBound(to: UInt8.self))
+                mutating: input.baseAddress.unsafelyUnwrapped.advanced(by: consumed).assumingMemoryBound(to: UInt8.self))
             stream.avail_in = UInt32(available)
             let (status, made) = piece.withUnsafeMutableBufferPointer { buffer -> (Int32, Int) in
                 stream.next_out = buffer.baseAddress
@@ -51,7 +54,7 @@ package enum Gzip {
             switch status {
             case Z_OK: break
             case Z_STREAM_END: isInsideMember = false
-            case Z_BUF_ERROR where consumed == input.bytes.count: break
+            case Z_BUF_ERROR where consumed == input.count: break
             default:
                 throw AMAFError(
                     "dataset.damaged",
@@ -65,6 +68,6 @@ package enum Gzip {
 
     /// Whether the file begins as gzip does, whatever its name says.
     package static func isCompressed(_ path: String) throws(AMAFError) -> Bool {
-        try MappedFile(path).bytes.starts(with: [0x1F, 0x8B])
+        try MappedFile(path).withBytes { $0.starts(with: [0x1F, 0x8B]) }
     }
 }

@@ -3,11 +3,13 @@ package import Primitives
 
 /// A file's bytes mapped into memory, read-only: reading a block touches its pages only.
 ///
+/// The bytes are lent for the length of a closure, because the mapping ends with the object's last use and not with its scope.
+///
 /// `@unchecked Sendable`: the mapping never changes after `init`, and nobody writes through it. The file must not be shortened
 /// while it is mapped; sources are artifacts or scratch files of our own, which are only ever replaced by renaming.
 package final class MappedFile: @unchecked Sendable {
     package let path: String
-    package let bytes: UnsafeRawBufferPointer
+    private let bytes: UnsafeRawBufferPointer
 
     package init(_ path: String) throws(AMAFError) {
         self.path = path
@@ -30,6 +32,12 @@ package final class MappedFile: @unchecked Sendable {
         bytes = UnsafeRawBufferPointer(start: base, count: size)
     }
 
+    package var byteCount: Int { bytes.count }
+
+    package func withBytes<R, E: Error>(_ body: (UnsafeRawBufferPointer) throws(E) -> R) throws(E) -> R {
+        try withExtendedLifetime(self) { () throws(E) -> R in try body(bytes) }
+    }
+
     deinit {
         if let base = bytes.baseAddress { munmap(UnsafeMutableRawPointer(mutating: base), bytes.count) }
     }
@@ -41,5 +49,11 @@ extension AMAFError {
         AMAFError(
             code == ENOENT ? "dataset.missing-file" : "dataset.unreadable-file", "'\(path)' \(what): \(String(cString: strerror(code)))",
             remedy: code == ENOENT ? "Check the path; relative paths start at the file that names them." : "Check the file's permissions.")
+    }
+}
+
+extension MappedFile: ContiguousBytesLike {
+    package func withContiguousBytes<R>(_ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R {
+        try withExtendedLifetime(self) { try body(bytes) }
     }
 }

@@ -33,15 +33,16 @@ enum TextPack {
         let out = try FileWriter(path)
         try out.write(magic)
         for file in files {
-            let content = try MappedFile(folder + "/" + file)
-            // A file beyond the limit keeps its place without its bytes, and is quarantined when read.
-            let bytes = content.bytes.count > RowLimits.bytes ? UnsafeRawBufferPointer(rebasing: content.bytes[0..<0]) : content.bytes
-            var header = ByteWriter()
-            header.write(UInt32(file.utf8.count))
-            header.write(UInt32(bytes.count))
-            header.append(raw: file.utf8)
-            try out.write(header.bytes)
-            try out.write(bytes)
+            try MappedFile(folder + "/" + file).withBytes { (content) throws(AMAFError) in
+                // A file beyond the limit keeps its place without its bytes, and is quarantined when read.
+                let bytes = content.count > RowLimits.bytes ? UnsafeRawBufferPointer(rebasing: content[0..<0]) : content
+                var header = ByteWriter()
+                header.write(UInt32(file.utf8.count))
+                header.write(UInt32(bytes.count))
+                header.append(raw: file.utf8)
+                try out.write(header.bytes)
+                try out.write(bytes)
+            }
         }
         try out.close()
     }
