@@ -99,6 +99,7 @@ let rooms: [Room] = [
     tests("StorageTests", ["Primitives", "Scheduling", "Storage"], packages: ["GRDB"]),
     tests("TelemetryTests", ["Primitives", "Telemetry"], packages: ["Logging"]),
     tests("ManifestsTests", ["Primitives", "Manifests"]),
+    tests("IntegrationsTests", ["Primitives", "Datasets", "Integrations"]),
     tests("MessagingTests", ["Primitives", "WireProtocol", "Messaging"]),
     tests("StagesTests", ["Primitives", "Datasets", "Stages"]),
     tests("ProcessTests", ["Primitives"]),

@@ -1,1 +1,0 @@
-// Integrations: see docs/ARCHITECTURE.md.
