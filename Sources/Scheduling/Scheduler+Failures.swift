@@ -32,7 +32,9 @@ extension Scheduler {
                 blame(r, s, b, report, on: w, wasAlone: wasAlone, isNamed: open.count == 1, isBatchSpent: isBatchSpent, at: now)
             }
         }
-        judgeWorker(w, r, s, report)
+        // What fails everywhere, or is known to kill, says nothing about the box.
+        let isFirst = open.allSatisfy { runs[r].stages[s].cells[$0].attempts <= 1 && runs[r].stages[s].cells[$0].deaths <= 1 }
+        if isFirst, !lease.isProbe { judgeWorker(w, r, s, report) }
         touch(r)
     }
 
@@ -64,8 +66,7 @@ extension Scheduler {
             // Two deaths, or one that might be any block's of the lease: from now on it runs alone.
             if deaths >= 2 || !isNamed { runs[r].stages[s].cells[b].isIsolated = true }
             if deaths >= 3, wasIsolated { return convict(r, s, b, report.error, at: now) }
-            runs[r].stages[s].retries += 1
-            totals.retries += 1
+            countRetry(r, s)
             backOff(r, s, b, failures: 1, at: now)
         }
     }
@@ -78,15 +79,22 @@ extension Scheduler {
     }
 
     private mutating func retryLater(_ r: Int, _ s: Int, _ b: Int, _ report: FailureReport, at now: Instant) {
-        runs[r].stages[s].retries += 1
-        totals.retries += 1
         // The smaller batch is the remedy: there is nothing to wait for, and the batch cannot be halved for ever.
-        if report.failureClass == .resource { return offer(r, s, b, at: now) }
+        if report.failureClass == .resource {
+            countRetry(r, s)
+            return offer(r, s, b, at: now)
+        }
         let attempts = min(runs[r].stages[s].cells[b].attempts, 254) + 1
         runs[r].stages[s].cells[b].attempts = attempts
         markDirty(r, s, b)
         guard Int(attempts) < settings.maximumAttempts else { return failBlock(r, s, b, report.error, at: now) }
+        countRetry(r, s)
         backOff(r, s, b, failures: Int(attempts), at: now)
+    }
+
+    private mutating func countRetry(_ r: Int, _ s: Int) {
+        runs[r].stages[s].retries += 1
+        totals.retries += 1
     }
 
     /// A block that will not be done: the rest of the run goes on as far as it can.

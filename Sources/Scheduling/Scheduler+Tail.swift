@@ -38,7 +38,7 @@ extension Scheduler {
     /// Blocks of a lease that its worker has not begun, by its speed so far; it works in block order.
     private func unstarted(_ lease: Lease, at now: Instant) -> (count: Int, seconds: Double) {
         guard let seconds = secondsPerBlock(lease.run, lease.stage, on: lease.worker), seconds > 0 else { return (0, 0) }
-        let begun = 1 + (now - lease.lastProgress).seconds / seconds
+        let begun = 1 + max(0, (now - lease.lastProgress).seconds) / seconds
         guard begun < Double(lease.open) else { return (0, seconds) }
         return (lease.open - Int(begun), seconds)
     }

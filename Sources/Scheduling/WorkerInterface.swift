@@ -34,8 +34,9 @@ extension WorkerState {
         case replied(RequestToken, WorkerReply, commands: [WorkerCommand])
         /// The request could not be sent or its answer cannot come any more.
         case requestFailed(RequestToken)
-        /// The connection broke: every open request counts as failed.
+        /// The connection broke: every open request counts as failed, and HELLO opens the next session.
         case connectionLost
+        /// HELLO need not wait for its backoff.
         case connectionRestored
         /// SIGTERM, an operator, a spot notice: finish or return what is there, then leave. What still runs after `deadline` is returned.
         case drainRequested(within: Duration?)

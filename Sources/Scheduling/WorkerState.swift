@@ -42,7 +42,14 @@ package struct WorkerState: Sendable {
         var results: [BlockResult] = []
         var inFlight = 0
         var finishedBlocks = 0
+        /// Blocks whose verdicts came.
+        var settledBlocks = 0
+        /// Part of the open commit, be it with no more than the word that nothing follows.
+        var isInCommit = false
         var saidLast = false
+
+        /// Nothing is left to do or to say.
+        var isSettled: Bool { phase == .finished && results.isEmpty && (saidLast && !isInCommit || settledBlocks >= grant.blocks.count) }
     }
     enum Kind: Int, CaseIterable, Sendable { case hello, lease, beat, commit, fail, release, bye }
     /// The one open request of a kind, and when the next may leave.
@@ -55,7 +62,6 @@ package struct WorkerState: Sendable {
     }
 
     var session = Session.notStarted
-    var isConnected = true
     package private(set) var isDraining = false
     var drainDeadline: Instant?
     package private(set) var epoch: UInt64 = 0
@@ -117,6 +123,7 @@ package struct WorkerState: Sendable {
         case .leaseFinished(let slot, let fence):
             free(slot, from: fence)
             if let i = index(of: fence) { held[i].phase = .finished }
+            forgetSettled(&effects)
         case .leaseFailed(let slot, let fence, let report):
             free(slot, from: fence)
             if let i = index(of: fence) { held[i].phase = .failed(report) }
@@ -130,11 +137,11 @@ package struct WorkerState: Sendable {
             guard let kind = Kind.allCases.first(where: { channels[$0.rawValue].token == token }) else { return [] }
             requestFailed(kind, at: now)
         case .connectionLost:
-            isConnected = false
+            // HELLO is tried again with backoff even if nobody ever says that the connection is back.
             abandonAll(&effects)
             if session == .joined { session = .joining }
+            if session == .joining { requestFailed(.hello, at: now) }
         case .connectionRestored:
-            isConnected = true
             for kind in Kind.allCases { channels[kind.rawValue].notBefore = now }
         case .drainRequested(let within):
             isDraining = true
@@ -253,9 +260,10 @@ package struct WorkerState: Sendable {
 
     private mutating func settle(_ verdicts: [[CommitVerdict]], at now: Instant, _ effects: inout [Effect]) {
         var fencedLeases: [Fence] = []
-        let committed = held.indices.filter { held[$0].inFlight > 0 || held[$0].saidLast }
+        let committed = held.indices.filter { held[$0].isInCommit }
         guard verdicts.count == committed.count else { return unmarkInFlight() }
         for (i, list) in zip(committed, verdicts) {
+            held[i].isInCommit = false
             guard list.count == held[i].inFlight else {
                 held[i].inFlight = 0
                 held[i].saidLast = false
@@ -270,19 +278,23 @@ package struct WorkerState: Sendable {
                 }
             }
             held[i].results.removeFirst(held[i].inFlight)
+            held[i].settledBlocks += held[i].inFlight
             held[i].inFlight = 0
             // A dead fence stays dead: nothing more of this lease can be accepted.
             if list.contains(.fenced) { fencedLeases.append(held[i].grant.fence) }
         }
         for fence in fencedLeases { drop(fence, at: now, &effects) }
-        for i in held.indices.reversed() where held[i].phase == .finished && held[i].results.isEmpty && held[i].saidLast {
-            forget(held[i].grant.fence, &effects)
-        }
+        forgetSettled(&effects)
+    }
+
+    private mutating func forgetSettled(_ effects: inout [Effect]) {
+        for i in held.indices.reversed() where held[i].isSettled { forget(held[i].grant.fence, &effects) }
     }
 
     private mutating func unmarkInFlight() {
         for i in held.indices {
             held[i].inFlight = 0
+            held[i].isInCommit = false
             held[i].saidLast = false
         }
     }
@@ -349,17 +361,16 @@ package struct WorkerState: Sendable {
         if let drainDeadline, held.contains(where: { if case .running = $0.phase { true } else { false } }) {
             earliest = min(earliest, drainDeadline)
         }
-        guard isConnected else { return earliest == .distantFuture ? nil : earliest }
         if session == .joining {
             if channels[Kind.hello.rawValue].token == nil { earliest = min(earliest, channels[Kind.hello.rawValue].notBefore) }
         } else {
             if channels[Kind.beat.rawValue].token == nil { earliest = min(earliest, max(nextBeat, channels[Kind.beat.rawValue].notBefore)) }
-            // The others have something to say only in these cases; otherwise an event from outside comes first.
+            // The others come into it only when they have something to say; what is past due was tried by the last event.
             if wantedLeases > 0, channels[Kind.lease.rawValue].token == nil {
                 earliest = min(earliest, channels[Kind.lease.rawValue].notBefore)
             }
             for kind in [Kind.commit, .fail, .release, .bye]
-            where channels[kind.rawValue].token == nil && channels[kind.rawValue].failures > 0 {
+            where channels[kind.rawValue].token == nil && hasSomethingToSay(kind) {
                 earliest = min(earliest, channels[kind.rawValue].notBefore)
             }
         }
@@ -367,6 +378,17 @@ package struct WorkerState: Sendable {
     }
 
     // MARK: What to say next
+
+    private func hasSomethingToSay(_ kind: Kind) -> Bool {
+        switch kind {
+        case .commit: held.contains { !$0.results.isEmpty || ($0.phase == .finished && !$0.saidLast) }
+        case .fail: held.contains { if case .failed = $0.phase { $0.results.isEmpty } else { false } }
+        case .release: held.contains { $0.phase == .returning && $0.results.isEmpty }
+        // An open lease request may still bring leases, which must be given back first.
+        case .bye: isDraining && held.isEmpty && channels[Kind.lease.rawValue].token == nil
+        case .hello, .lease, .beat: true
+        }
+    }
 
     /// How many more leases this worker can use.
     var wantedLeases: Int {
@@ -394,7 +416,6 @@ package struct WorkerState: Sendable {
     private mutating func pump(at now: Instant, _ effects: inout [Effect]) {
         guard session == .joining || session == .joined else { return }
         startQueued(at: now, &effects)
-        guard isConnected else { return }
         if session == .joining {
             guard mayOpen(.hello, at: now) else { return }
             // The answers to older requests belong to a session that is over.
@@ -415,7 +436,7 @@ package struct WorkerState: Sendable {
         if mayOpen(.fail, at: now) { sendFailure(at: now, &effects) }
         if mayOpen(.release, at: now) { sendRelease(at: now, &effects) }
         if wantedLeases > 0, mayOpen(.lease, at: now) { send(.lease, .lease(freeSlots: wantedLeases), at: now, &effects) }
-        if isDraining, held.isEmpty, channels[Kind.lease.rawValue].token == nil, mayOpen(.bye, at: now) {
+        if hasSomethingToSay(.bye), mayOpen(.bye, at: now) {
             if channels[Kind.bye.rawValue].failures >= settings.byeAttempts {
                 session = .left
                 effects.append(.exit)
@@ -447,9 +468,11 @@ package struct WorkerState: Sendable {
             guard room > 0, !held[i].results.isEmpty || isFinished else { continue }
             let count = min(room, held[i].results.count)
             room -= count
+            // The last block says so itself; only a child that gave up early needs a word of its own.
+            let isAll = held[i].settledBlocks + count == held[i].grant.blocks.count
             held[i].inFlight = count
-            held[i].saidLast = isFinished && count == held[i].results.count
-            guard count > 0 || held[i].saidLast else { continue }
+            held[i].isInCommit = true
+            held[i].saidLast = isAll || (isFinished && count == held[i].results.count)
             commits.append(
                 LeaseCommit(fence: held[i].grant.fence, results: Array(held[i].results.prefix(count)), isLast: held[i].saidLast))
         }

@@ -71,7 +71,8 @@ import Testing
         let grant = cluster.ask("a").grants[0]
         let token = cluster.token()
         cluster.send(
-            .committed("a", [LeaseCommit(fence: grant.fence, results: [Cluster.result(0, outputs: ["wrong"])], isLast: true)], token: token))
+            .committed("a", [LeaseCommit(fence: grant.fence, results: [Cluster.result(0, outputs: ["wrong"])], isLast: true)], token: token)
+        )
         #expect(cluster.laterAnswer(to: token).verdicts == [[.fenced]])
         #expect(cluster.state() == .failed)
         #expect(cluster.scheduler.snapshot(of: "run")?.errors.first?.code == "scheduler.output-missing")

@@ -9,6 +9,7 @@ struct Cluster {
     var stored = Store()
     var nextToken: UInt64 = 1
     var log: [Scheduler.Effect] = []
+    var open: [WorkerID: RequestToken] = [:]
     let settings: SchedulerSettings
 
     /// The rows as a store would hold them: each change overwrites what was there.
@@ -101,7 +102,8 @@ struct Cluster {
     ) -> Answer {
         let token = token()
         let hello = WorkerHello(
-            worker: worker, bootNonce: nonce, tags: tags, slots: slots, memoryBytes: 1 << 30, numericsClass: numerics, build: "test", host: "box",
+            worker: worker, bootNonce: nonce, tags: tags, slots: slots, memoryBytes: 1 << 30, numericsClass: numerics, build: "test",
+            host: "box",
             heldFences: held, heldLeases: leases)
         return answer(to: token, in: send(.hello(hello, token)))
     }
@@ -118,7 +120,25 @@ struct Cluster {
         return token
     }
 
-    mutating func commit(_ worker: WorkerID, _ fence: Fence, blocks: some Sequence<Int>, content: String = "", isLast: Bool = true) -> [CommitVerdict] {
+    /// Asks, waits parked, asks again: the first grants within the time, and none when there are none.
+    mutating func obtain(_ worker: WorkerID, within limit: Duration, beating fences: [Fence] = []) -> [LeaseGrant] {
+        let end = now + limit
+        while true {
+            // A request that an earlier call left open may have been answered meanwhile.
+            let token = open[worker] ?? park(worker)
+            let answer = laterAnswer(to: token)
+            open[worker] = answer.isParked ? token : nil
+            if !answer.grants.isEmpty { return answer.grants }
+            guard now < end else { return [] }
+            guard answer.isParked else { continue }
+            wait(.milliseconds(100))
+            beat(worker, fences)
+        }
+    }
+
+    mutating func commit(_ worker: WorkerID, _ fence: Fence, blocks: some Sequence<Int>, content: String = "", isLast: Bool = true)
+        -> [CommitVerdict]
+    {
         let token = token()
         let results = blocks.map { Cluster.result($0, content) }
         let effects = send(.committed(worker, [LeaseCommit(fence: fence, results: results, isLast: isLast)], token: token))
@@ -130,7 +150,8 @@ struct Cluster {
     @discardableResult
     mutating func fail(_ worker: WorkerID, _ fence: Fence, _ failureClass: FailureClass, block: Int? = nil) -> Answer {
         let token = token()
-        let report = FailureReport(failureClass, AMAFError("test.failed", "It failed", isTransient: failureClass == .transient), block: block)
+        let report = FailureReport(
+            failureClass, AMAFError("test.failed", "It failed", isTransient: failureClass == .transient), block: block)
         return answer(to: token, in: send(.failed(worker, fence, report, token: token)))
     }
 
@@ -173,7 +194,8 @@ func stage(
 ) -> StageSpec {
     StageSpec(
         id: id, kind: kind ?? id.rawValue, blocks: blocks,
-        inputs: reads.map { StageInput($0.0, from: .stage(StageID($0.0), output: "out"), reach: $0.1) }, placement: placement, performer: performer,
+        inputs: reads.map { StageInput($0.0, from: .stage(StageID($0.0), output: "out"), reach: $0.1) }, placement: placement,
+        performer: performer,
         costsMoney: costsMoney, leaseLimit: leaseLimit, samples: samples, blockSize: blockSize)
 }
 
