@@ -52,8 +52,17 @@ package struct FittedLabelModel: LabelModel, Hashable {
 
     package func posteriors(of rows: VoteRows, top: Int = 8) -> PosteriorBlock {
         precondition(rows.functionCount == functions.count, "\(rows.functionCount) columns for a model of \(functions.count) functions")
+        if classCount == 2 { return TwoClassVotes(rows).posteriors(self) }
         var evaluator = RowEvaluator(self)
         return evaluator.posteriors(of: rows, top: classCount <= 16 ? classCount : top)
+    }
+
+    /// Posteriors of votes that were packed for a fit.
+    package func posteriors(of block: FitBlock, top: Int = 8) -> PosteriorBlock {
+        switch block {
+        case .rows(let rows): posteriors(of: rows, top: top)
+        case .twoClass(let votes): votes.posteriors(self)
+        }
     }
 
     package func contributions(of votes: [Vote], for classIndex: Int, against other: Int) -> [Contribution] {

@@ -50,6 +50,8 @@ package enum LabelModelKind: String, Hashable, Sendable, Codable, CaseIterable {
     case dawidSkeneAbstain = "dawid-skene-abstain"
     /// Accuracies in closed form from the agreement of three functions at a time (Fu et al., 2020).
     case triplets
+    /// The mean of the opinions (log-odds) of log-linear and Dawid-Skene.
+    case pooled
 }
 
 package enum ClassBalance: Hashable, Sendable, Codable {
@@ -71,7 +73,8 @@ package struct LabelModelOptions: Hashable, Sendable, Codable {
     package var tolerance: Double
     /// What a function's accuracy is believed to be before any vote is seen.
     package var priorAccuracy: Double
-    /// How firmly: in votes for one accuracy a function, as a fraction of all samples for `mapEM`.
+    /// How firmly: in votes, for `mapEM` as a fraction of all samples. Dawid and Skene's tables are drawn towards the table of
+    /// all functions together, which has `priorStrength` votes a class.
     package var priorStrength: Double
 
     /// The model's own defaults: one set for all data.
@@ -81,7 +84,7 @@ package struct LabelModelOptions: Hashable, Sendable, Codable {
     ) {
         self.kind = kind
         switch kind {
-        case .majority, .weighted, .logLinear, .mapEM, .triplets: self.classBalance = classBalance ?? .uniform
+        case .majority, .weighted, .logLinear, .mapEM, .triplets, .pooled: self.classBalance = classBalance ?? .uniform
         case .oneCoin, .dawidSkene, .dawidSkeneAbstain: self.classBalance = classBalance ?? .learned
         }
         self.maximumIterations = maximumIterations
@@ -92,7 +95,7 @@ package struct LabelModelOptions: Hashable, Sendable, Codable {
             self.priorStrength = priorStrength ?? 1
         case .dawidSkene, .dawidSkeneAbstain:
             self.priorAccuracy = priorAccuracy ?? 0.8
-            self.priorStrength = priorStrength ?? 1
+            self.priorStrength = priorStrength ?? 4
         default:
             self.priorAccuracy = priorAccuracy ?? 0.7
             self.priorStrength = priorStrength ?? 10

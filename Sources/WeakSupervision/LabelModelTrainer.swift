@@ -1,26 +1,6 @@
+internal import CKernels
 internal import Foundation
 package import Primitives
-
-/// What one step of a fit needs to know of a block: integer counts, so that adding them up in any order is exact.
-package struct LabelModelStatistics: Hashable, Sendable, Codable {
-    /// Samples seen, and those with a vote.
-    package var rows: Int64 = 0
-    package var covered: Int64 = 0
-    /// Meaning by model form; see `LabelModelTrainer`.
-    package var counts: [Int64]
-    /// Σ log Σ exp(score), in 2⁻¹⁶ nats.
-    package var logNormalizer: Int64 = 0
-
-    package init(count: Int) { counts = Array(repeating: 0, count: count) }
-
-    package mutating func merge(_ other: LabelModelStatistics) {
-        precondition(counts.count == other.counts.count, "\(other.counts.count) counts cannot join \(counts.count)")
-        rows += other.rows
-        covered += other.covered
-        logNormalizer += other.logNormalizer
-        for i in counts.indices { counts[i] += other.counts[i] }
-    }
-}
 
 /// Expectation maximisation as a value: `statistics` runs wherever a block's votes are, `step` where the sums are.
 ///
@@ -29,46 +9,46 @@ package struct LabelModelStatistics: Hashable, Sendable, Codable {
 ///   Σ over covered rows of ln Σ_y p(y) Π_j aⱼ^[lⱼ = y] ((1 − aⱼ)/(K − 1))^[lⱼ ≠ y]  +  Σ_j ln Beta(aⱼ; s·a₀ + 1, s·(1 − a₀) + 1),
 /// with a₀ `priorAccuracy` and s `priorStrength`; the posterior is p(y|L) ∝ p(y)·exp(Σ wⱼ·[lⱼ = y]) with
 /// wⱼ = ln((K − 1)·aⱼ/(1 − aⱼ)), the paper's log-linear model. It starts at a₀ for all and draws no random number.
-///
 /// Counts: agreed mass by function, votes by function, mass by class where it was voted for, outside factor by class where it
 /// was voted for, outside factor.
 ///
-/// Confusion form: mass by column (function and class voted for) and true class, then mass by class.
+/// Confusion form (MAP-EM, Dawid-Skene): see `ConfusionFit`. Counts: mass by column (function and class voted for) and true
+/// class, then mass by class over the rows that count.
 package struct LabelModelTrainer: Sendable {
     package let options: LabelModelOptions
     package private(set) var model: FittedLabelModel
     package private(set) var isFinished: Bool
-    /// Per sample and in nats, after each step: what EM raises.
-    package private(set) var logLikelihoods: [Double] = []
-    private let layout: Layout
     private var accuracies: [Double]
-    /// Votes by column, for confusion forms; known before the first step.
-    private let polarity: VotePolarity
-
-    enum Layout: Sendable { case agreement, confusion }
+    /// nil for agreement forms.
+    private var confusion: ConfusionFit?
 
     /// - Parameters:
     ///   - polarity: how often each function votes for each class in all the data of the fit.
     ///   - goldCounts: known labels by class, for `ClassBalance.gold`.
     package init(options: LabelModelOptions, functions: [FunctionID], polarity: VotePolarity, goldCounts: [Int] = []) throws(AMAFError) {
-        let k = polarity.classCount
-        guard [.majority, .weighted, .logLinear, .oneCoin].contains(options.kind) else {
-            throw AMAFError(
-                "label-model.not-available", "The label model '\(options.kind.rawValue)' is not available", remedy: "Use log-linear.")
+        guard options.kind != .triplets, options.kind != .pooled else {
+            preconditionFailure("\(options.kind.rawValue) is not fitted by EM; ask LabelModelFit")
         }
+        let k = polarity.classCount
         precondition(polarity.functionCount == functions.count, "\(polarity.functionCount) polarities for \(functions.count) functions")
         self.options = options
-        self.polarity = polarity
         let balance = try Self.balance(options.classBalance, classCount: k, goldCounts: goldCounts)
         accuracies = Array(repeating: min(max(options.priorAccuracy, 1e-3), 0.999), count: functions.count)
-        layout = .agreement
         isFinished = polarity.voteCount == 0
         model = FittedLabelModel(
             kind: options.kind, classCount: k, functions: functions, logBalance: balance.map { FixedPoint.score(log($0)) },
             form: .agreement(weights: Self.weights(accuracies, classCount: k)), iterations: 0, hasConverged: isFinished)
+        switch options.kind {
+        case .mapEM, .dawidSkene, .dawidSkeneAbstain:
+            let fit = ConfusionFit(options: options, polarity: polarity, balance: balance)
+            confusion = fit
+            // Dawid and Skene begin at a majority vote, MAP-EM at the centre of its prior.
+            if options.kind == .mapEM || isFinished { model.form = .confusion(fit.table) }
+        default: break
+        }
     }
 
-    private static func balance(_ balance: ClassBalance, classCount k: Int, goldCounts: [Int]) throws(AMAFError) -> [Double] {
+    static func balance(_ balance: ClassBalance, classCount k: Int, goldCounts: [Int]) throws(AMAFError) -> [Double] {
         switch balance {
         case .uniform, .learned: return Array(repeating: 1 / Double(k), count: k)
         case .given(let given):
@@ -98,33 +78,116 @@ package struct LabelModelTrainer: Sendable {
     ///
     /// - Parameter gold: the true class by position in the data set where known; such rows count as certain.
     package func statistics(of rows: VoteRows, gold: ((Int) -> Int?)? = nil) -> LabelModelStatistics {
+        statistics(of: FitBlock(rows), gold: gold)
+    }
+
+    package func statistics(of block: FitBlock, gold: ((Int) -> Int?)? = nil) -> LabelModelStatistics {
+        switch (block, confusion) {
+        case (.twoClass(let votes), let confusion): twoClass(votes, gold, confusion)
+        case (.rows(let rows), nil): agreement(rows, gold)
+        case (.rows(let rows), let confusion?): dense(rows, gold, confusion)
+        }
+    }
+
+    private func twoClass(_ votes: TwoClassVotes, _ gold: ((Int) -> Int?)?, _ confusion: ConfusionFit?) -> LabelModelStatistics {
+        let m = model.functions.count
+        let scores = TwoClassVotes.Scores(model)
+        let known = gold.map { gold in (0..<votes.rowCount).map { Int8(gold(votes.firstSample + $0) ?? -1) } }
+        let sums = votes.sums(scores, gold: known)
+        let one = Int64(FixedPoint.massScale)
+        // Rows that nobody votes on and whose label is unknown do not count; each was given the same mass.
+        let silent = votes.uncovered.reduce(Int64(0)) { $0 + ((known?[Int($1)] ?? -1) < 0 ? 1 : 0) }
+        let counted = Int64(votes.rowCount) - silent
+        let mass1 = sums.total - silent * TwoClassVotes.silentMass(scores)
+        let mass0 = counted * one - mass1
+        var out = LabelModelStatistics(count: confusion?.countCount ?? 2 * m + 5)
+        out.rows = Int64(votes.rowCount)
+        out.counted = counted
+        if let confusion {
+            for j in 0..<m {
+                for column in confusion.table.columns(of: j) {
+                    let isOne = confusion.table.columnClass[column] == 1
+                    let mass = isOne ? sums.one[j] : sums.zero[j]
+                    let all = isOne ? votes.voteCounts[j].1 : votes.voteCounts[j].0
+                    out.counts[2 * column] = all * one - mass
+                    out.counts[2 * column + 1] = mass
+                }
+            }
+            out.counts[out.counts.count - 2] = mass0
+            out.counts[out.counts.count - 1] = mass1
+        } else {
+            for j in 0..<m {
+                let (zeros, ones) = votes.voteCounts[j]
+                out.counts[j] = sums.one[j] + zeros * one - sums.zero[j]
+                out.counts[m + j] = zeros + ones
+            }
+            out.counts[2 * m] = mass0
+            out.counts[2 * m + 1] = mass1
+        }
+        return out
+    }
+
+    private func agreement(_ rows: VoteRows, _ gold: ((Int) -> Int?)?) -> LabelModelStatistics {
+        guard case .agreement(let weights) = model.form else { preconditionFailure("an agreement fit holds another form") }
         let m = model.functions.count
         let k = model.classCount
+        let shares = BaseShares(model.logBalance.map { Int64($0) })
+        let known = gold.map { gold in (0..<rows.rowCount).map { Int16(gold(rows.firstSample + $0) ?? -1) } }
+        var agreed = [Int64](repeating: 0, count: m)
+        var classMass = [Int64](repeating: 0, count: k)
+        var outsideVoted = classMass
+        var outside: Int64 = 0
+        var counted: Int64 = 0
+        var scratch = [Int64](repeating: 0, count: 4 * k)
+        let wantsOutside = options.classBalance == .learned
+        known.withUnsafePointer { known in
+            withUnsafeMutablePointer(to: &outside) { outside in
+                amaf_agreement_step(
+                    rows.offsets, rows.functions, rows.classes, rows.rowCount, k, weights, shares.base, shares.share, shares.sum,
+                    shares.largest, known, &agreed, &classMass, &outsideVoted, wantsOutside ? outside : nil, &counted, &scratch)
+            }
+        }
         var out = LabelModelStatistics(count: 2 * m + 2 * k + 1)
         out.rows = Int64(rows.rowCount)
+        out.counted = counted
+        for j in rows.functions { out.counts[m + Int(j)] += 1 }
+        for j in 0..<m { out.counts[j] = agreed[j] }
+        for y in 0..<k {
+            out.counts[2 * m + y] = classMass[y]
+            out.counts[2 * m + k + y] = outsideVoted[y]
+        }
+        out.counts[2 * m + 2 * k] = outside
+        return out
+    }
+
+    private func dense(_ rows: VoteRows, _ gold: ((Int) -> Int?)?, _ confusion: ConfusionFit) -> LabelModelStatistics {
+        let k = model.classCount
+        var out = LabelModelStatistics(count: confusion.countCount)
+        out.rows = Int64(rows.rowCount)
         var evaluator = RowEvaluator(model)
-        for row in 0..<rows.rowCount {
-            let range = Int(rows.offsets[row])..<Int(rows.offsets[row + 1])
-            guard !range.isEmpty else { continue }
-            out.covered += 1
-            evaluator.evaluate(rows, range)
-            out.logNormalizer += Int64((evaluator.logNormalizer * FixedPoint.scoreScale).rounded())
-            let truth = gold?(rows.firstSample + row)
-            for i in range {
-                let j = Int(rows.functions[i])
-                let c = Int(rows.classes[i])
-                out.counts[j] += truth.map { $0 == c ? Int64(FixedPoint.massScale) : 0 } ?? evaluator.mass(c)
-                out.counts[m + j] += 1
-            }
-            if let truth {
-                out.counts[2 * m + truth] += Int64(FixedPoint.massScale)
-            } else {
-                let factor = FixedPoint.mass(min(evaluator.outsideMassFactor, 1e6))
-                for c in evaluator.support {
-                    out.counts[2 * m + c] += evaluator.mass(c)
-                    out.counts[2 * m + k + c] += factor
+        var mass = [Int64](repeating: 0, count: k)
+        let classStart = confusion.countCount - k
+        let columnOf = confusion.columnOf
+        out.counts.withUnsafeMutableBufferPointer { counts in
+            for row in 0..<rows.rowCount {
+                let range = Int(rows.offsets[row])..<Int(rows.offsets[row + 1])
+                let truth = gold?(rows.firstSample + row)
+                if range.isEmpty, truth == nil { continue }
+                out.counted += 1
+                if let truth {
+                    for y in 0..<k { mass[y] = y == truth ? Int64(FixedPoint.massScale) : 0 }
+                } else {
+                    evaluator.evaluate(rows, range)
+                    evaluator.denseMass(into: &mass)
                 }
-                out.counts[2 * m + 2 * k] += factor
+                mass.withUnsafeBufferPointer { mass in
+                    for i in range {
+                        let column = Int(columnOf[Int(rows.functions[i]) * k + Int(rows.classes[i])])
+                        guard column >= 0 else { continue }
+                        for y in 0..<k { counts[column * k + y] += mass[y] }
+                    }
+                    for y in 0..<k { counts[classStart + y] += mass[y] }
+                }
             }
         }
         return out
@@ -133,18 +196,29 @@ package struct LabelModelTrainer: Sendable {
     /// Takes the sums over all blocks and moves on to the next model.
     package mutating func step(_ statistics: LabelModelStatistics) {
         precondition(!isFinished, "the fit is over")
+        let change: Double
+        if confusion != nil {
+            change = confusion?.step(statistics) ?? 0
+            if let fit = confusion {
+                model.form = .confusion(fit.table)
+                model.logBalance = fit.balance.map { FixedPoint.score(log($0)) }
+            }
+        } else {
+            change = stepAgreement(statistics.counts)
+        }
+        model.iterations += 1
+        model.hasConverged = change <= options.tolerance
+        isFinished = model.hasConverged || model.iterations >= options.maximumIterations || options.kind == .weighted
+    }
+
+    private mutating func stepAgreement(_ counts: [Int64]) -> Double {
         let m = model.functions.count
         let k = model.classCount
-        let counts = statistics.counts
-        let constant = (0..<m).reduce(0.0) { $0 + Double(counts[m + $1]) * log((1 - accuracies[$1]) / Double(max(1, k - 1))) }
-        logLikelihoods.append((Double(statistics.logNormalizer) / FixedPoint.scoreScale + constant) / Double(max(1, statistics.covered)))
-
         let s = options.priorStrength
         var next = accuracies
         if options.kind == .majority {
-            let agreed = (0..<m).reduce(0.0) { $0 + Double(counts[$1]) } / FixedPoint.massScale
-            let votes = (0..<m).reduce(0.0) { $0 + Double(counts[m + $1]) }
-            let shared = (agreed + s * options.priorAccuracy) / (votes + s)
+            let agreed = Double(counts[0..<m].reduce(0, +)) / FixedPoint.massScale
+            let shared = (agreed + s * options.priorAccuracy) / (Double(counts[m..<2 * m].reduce(0, +)) + s)
             // A majority always counts for its class, however bad the votes are.
             next = Array(repeating: min(max(shared, 1.05 / Double(max(2, k))), 0.99), count: m)
         } else {
@@ -168,38 +242,30 @@ package struct LabelModelTrainer: Sendable {
             model.logBalance = mass.map { FixedPoint.score(log($0)) }
         }
         model.form = .agreement(weights: Self.weights(accuracies, classCount: k))
-        model.iterations += 1
-        model.hasConverged = change <= options.tolerance
-        isFinished =
-            model.hasConverged || model.iterations >= options.maximumIterations || (options.kind == .weighted && model.iterations >= 1)
+        return change
     }
+}
 
-    /// Fits on a matrix in this process, block by block.
-    package static func fit(
-        _ matrix: LabelMatrix, options: LabelModelOptions, gold: ((Int) -> Int?)? = nil, goldCounts: [Int] = []
-    ) throws(AMAFError) -> FittedLabelModel {
-        let blocks = matrix.blocks.map { VoteRows($0, classCount: matrix.classCount) }
-        return try fit(
-            blocks, classCount: matrix.classCount, functions: matrix.functions, options: options, gold: gold, goldCounts: goldCounts)
+extension Optional where Wrapped == [Int16] {
+    /// The elements, or a null pointer.
+    fileprivate func withUnsafePointer(_ body: (UnsafePointer<Int16>?) -> Void) {
+        if let array = self { array.withUnsafeBufferPointer { body($0.baseAddress) } } else { body(nil) }
     }
+}
 
-    package static func fit(
-        _ blocks: [VoteRows], classCount: Int, functions: [FunctionID], options: LabelModelOptions, gold: ((Int) -> Int?)? = nil,
-        goldCounts: [Int] = []
-    ) throws(AMAFError) -> FittedLabelModel {
-        var polarity = VotePolarity(functionCount: functions.count, classCount: classCount)
-        for rows in blocks { polarity.add(rows) }
-        var trainer = try LabelModelTrainer(options: options, functions: functions, polarity: polarity, goldCounts: goldCounts)
-        while !trainer.isFinished {
-            var sum: LabelModelStatistics?
-            for rows in blocks {
-                let part = trainer.statistics(of: rows, gold: gold)
-                if sum == nil { sum = part } else { sum?.merge(part) }
-            }
-            guard let sum else { break }
-            trainer.step(sum)
-        }
-        return trainer.model
+/// exp(base − largest base) in share units, and their sum.
+struct BaseShares {
+    let base: [Int64]
+    let share: [Int64]
+    let sum: Int64
+    let largest: Int64
+
+    init(_ base: [Int64]) {
+        self.base = base
+        let top = base.max() ?? 0
+        largest = top
+        share = base.map { Int64((exp(FixedPoint.nats($0 - top)) * FixedPoint.shareScale).rounded()) }
+        sum = share.reduce(0, +)
     }
 }
 
@@ -219,15 +285,38 @@ package struct VotePolarity: Hashable, Sendable, Codable {
 
     package var voteCount: Int64 { counts.reduce(0, +) }
 
-    package mutating func add(_ block: VoteRows) {
-        precondition(block.functionCount == functionCount && block.classCount == classCount, "a block of another matrix")
-        rows += Int64(block.rowCount)
-        for i in block.functions.indices { counts[Int(block.functions[i]) * classCount + Int(block.classes[i])] += 1 }
+    package mutating func add(_ block: VoteRows) { add(FitBlock.rows(block)) }
+
+    package mutating func add(_ block: FitBlock) {
+        switch block {
+        case .rows(let block):
+            precondition(block.functionCount == functionCount && block.classCount == classCount, "a block of another matrix")
+            rows += Int64(block.rowCount)
+            for i in block.functions.indices { counts[Int(block.functions[i]) * classCount + Int(block.classes[i])] += 1 }
+        case .twoClass(let votes):
+            precondition(votes.functionCount == functionCount && classCount == 2, "a block of another matrix")
+            rows += Int64(votes.rowCount)
+            for j in 0..<functionCount {
+                counts[2 * j] += votes.voteCounts[j].0
+                counts[2 * j + 1] += votes.voteCounts[j].1
+            }
+        }
     }
 
     package mutating func merge(_ other: VotePolarity) {
         precondition(functionCount == other.functionCount && classCount == other.classCount, "polarities of another matrix")
         rows += other.rows
         for i in counts.indices { counts[i] += other.counts[i] }
+    }
+
+    /// Votes of the functions that vote for two classes or more (at least 1 % of their votes), as a share of all votes.
+    var multipolarShare: Double {
+        var multipolar: Int64 = 0
+        for j in 0..<functionCount {
+            let mine = counts[j * classCount..<(j + 1) * classCount]
+            let all = mine.reduce(0, +)
+            if let largest = mine.max(), (all - largest) * 100 >= all { multipolar += all }
+        }
+        return Double(multipolar) / Double(max(1, voteCount))
     }
 }

@@ -89,6 +89,18 @@ package struct NumPyArray {
         }
     }
 
+    /// Elements as Float, row by row.
+    package var floats: [Float] {
+        var out: [Float] = []
+        out.reserveCapacity(shape.reduce(1, *))
+        switch type {
+        case "f4": forEach({ $0.loadUnaligned(fromByteOffset: 4 * $1, as: Float.self) }) { _, _, value in out.append(value) }
+        case "f8": forEach({ $0.loadUnaligned(fromByteOffset: 8 * $1, as: Double.self) }) { _, _, value in out.append(Float(value)) }
+        default: forEachInteger { _, _, value in out.append(Float(value)) }
+        }
+        return out
+    }
+
     package var integers: [Int64] {
         var out: [Int64] = []
         out.reserveCapacity(shape.reduce(1, *))

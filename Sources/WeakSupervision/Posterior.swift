@@ -56,6 +56,50 @@ package struct PosteriorBlock: Hashable, Sendable {
         self.classCount = classCount
     }
 
+    /// Two classes, from the kernel's masses.
+    init(firstSample: Int, massOfClassOne mass: [Int32], uncovered: [Int32]) {
+        self.init(firstSample: firstSample, classCount: 2)
+        let n = mass.count
+        let entries = 2 * (n - uncovered.count)
+        let half: Int32 = 1 << 23
+        let unit = Float(1 / FixedPoint.massScale)
+        var isSilent = [Bool](repeating: false, count: n)
+        for row in uncovered { isSilent[Int(row)] = true }
+        flags = [UInt8](unsafeUninitializedCapacity: n) { out, count in
+            for i in 0..<n { out[i] = isSilent[i] ? 0 : mass[i] == half ? 3 : 1 }
+            count = n
+        }
+        offsets = [UInt32](unsafeUninitializedCapacity: n + 1) { out, count in
+            var next: UInt32 = 0
+            out[0] = 0
+            for i in 0..<n {
+                next += isSilent[i] ? 0 : 2
+                out[i + 1] = next
+            }
+            count = n + 1
+        }
+        classes = [UInt16](unsafeUninitializedCapacity: entries) { out, count in
+            var at = 0
+            for i in 0..<n where !isSilent[i] {
+                let first: UInt16 = mass[i] > half ? 1 : 0
+                out[at] = first
+                out[at + 1] = 1 - first
+                at += 2
+            }
+            count = entries
+        }
+        probabilities = [Float](unsafeUninitializedCapacity: entries) { out, count in
+            var at = 0
+            for i in 0..<n where !isSilent[i] {
+                let one = Float(mass[i]) * unit
+                out[at] = max(one, 1 - one)
+                out[at + 1] = min(one, 1 - one)
+                at += 2
+            }
+            count = entries
+        }
+    }
+
     package var rowCount: Int { flags.count }
     package var samples: Range<Int> { firstSample..<firstSample + rowCount }
     package var coveredCount: Int { flags.reduce(0) { $0 + Int($1 & 1) } }

@@ -146,8 +146,10 @@ struct RowEvaluator {
     mutating func posteriors(of rows: VoteRows, top: Int) -> PosteriorBlock {
         var out = PosteriorBlock(firstSample: rows.firstSample, classCount: classCount)
         out.reserve(rows: rows.rowCount, entries: rows.rowCount * min(top, classCount))
-        // Outside the support classes rank by their balance alone.
+        // Outside the support classes rank by their balance alone; under an even balance they are all alike and need no entry.
+        let isEven = base.allSatisfy { $0 == largestBase } && classCount > 16
         let byBase = isAgreement ? (0..<classCount).sorted { (base[$1], $0) < (base[$0], $1) } : []
+        var ranked: [(c: Int, score: Int64, p: Double)] = []
         for row in 0..<rows.rowCount {
             let range = Int(rows.offsets[row])..<Int(rows.offsets[row + 1])
             guard !range.isEmpty else {
@@ -155,8 +157,13 @@ struct RowEvaluator {
                 continue
             }
             evaluate(rows, range)
-            var ranked: [(c: Int, score: Int64, p: Double)] = support.map { ($0, score[$0], Double(share[$0]) / Double(total)) }
-            if isAgreement, support.count < classCount {
+            ranked.removeAll(keepingCapacity: true)
+            var best = Int64.min
+            for c in support {
+                best = max(best, score[c])
+                ranked.append((c, score[c], Double(share[c]) / Double(total)))
+            }
+            if isAgreement, support.count < classCount, !isEven || best <= largestBase {
                 // As many outsiders as could still enter the top; all of them only when everything is kept.
                 let factor = outsideFactor / Double(total)
                 var missing = top
@@ -165,7 +172,7 @@ struct RowEvaluator {
                     missing -= 1
                 }
             }
-            ranked.sort { ($1.score, $0.c) < ($0.score, $1.c) }
+            if ranked.count > 1 { ranked.sort { ($1.score, $0.c) < ($0.score, $1.c) } }
             for entry in ranked.prefix(top) { out.addEntry(entry.c, Float(entry.p)) }
             out.endRow(isCovered: true, isTied: ranked.count > 1 && ranked[0].score == ranked[1].score)
         }

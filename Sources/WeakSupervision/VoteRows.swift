@@ -4,15 +4,32 @@ internal import Primitives
 ///
 /// Within a row the votes are in the order of the matrix's functions. Abstentions and faults are not in it.
 package struct VoteRows: Sendable {
-    package let firstSample: Int
+    package private(set) var firstSample: Int
     package let classCount: Int
     package let functionCount: Int
     /// rowCount + 1 positions into `functions` and `classes`.
-    package let offsets: [UInt32]
-    package let functions: [UInt16]
-    package let classes: [UInt16]
+    package private(set) var offsets: [UInt32]
+    package private(set) var functions: [UInt16]
+    package private(set) var classes: [UInt16]
 
     package var rowCount: Int { offsets.count - 1 }
+
+    /// Some of the rows, closed up and numbered on from the end of `samples`, to which their positions are added.
+    package func selecting(into samples: inout [Int], _ isWanted: (_ sample: Int) -> Bool) -> VoteRows {
+        var copy = self
+        copy.firstSample = samples.count
+        copy.offsets = [0]
+        copy.functions = []
+        copy.classes = []
+        for row in 0..<rowCount where isWanted(firstSample + row) {
+            let range = Int(offsets[row])..<Int(offsets[row + 1])
+            copy.functions += functions[range]
+            copy.classes += classes[range]
+            copy.offsets.append(UInt32(copy.functions.count))
+            samples.append(firstSample + row)
+        }
+        return copy
+    }
 
     /// - Parameter columns: one a function, nil where it was not applied.
     package init(firstSample: Int, rowCount: Int, classCount: Int, columns: [PackedVotes?]) {

@@ -2,5 +2,6 @@
 #define AMAF_CKERNELS_H
 // Small C loops that the Swift compiler does not vectorise on the default target; each has a naive Swift twin in tests.
 #include "dense.h"
+#include "labelmodel.h"
 #include "sparse.h"
 #endif

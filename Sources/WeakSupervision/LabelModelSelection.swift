@@ -1,0 +1,219 @@
+internal import Foundation
+package import Primitives
+
+/// What was tried to explain the votes, how well it did on data it had not seen, and what was taken for it.
+package struct LabelModelEvidence: Hashable, Sendable, Codable {
+    package struct Row: Hashable, Sendable, Codable {
+        package var name: String
+        package var options: LabelModelOptions
+        /// On known labels left out of the fit, in turns; nil without gold.
+        package var accuracy: Double?
+        package var logLoss: Double?
+        /// Nats a row of the votes of the held-out half; nil with gold.
+        package var logLikelihood: Double?
+        package var isChosen = false
+    }
+    package var rows: [Row]
+    /// Known labels used, and rows that the evidence was gathered on.
+    package var goldCount: Int
+    package var sampleCount: Int
+    /// One sentence.
+    package var reason: String
+
+    /// The table as Markdown.
+    package var markdown: String {
+        func number(_ value: Double?) -> String { value.map { String(format: "%.4f", $0) } ?? "" }
+        var text = "| model | held-out accuracy | held-out log loss | held-out log likelihood | |\n| --- | --- | --- | --- | --- |\n"
+        for row in rows {
+            text += "| \(row.name) | \(number(row.accuracy)) | \(number(row.logLoss)) | \(number(row.logLikelihood)) | "
+            text += "\(row.isChosen ? "chosen" : "") |\n"
+        }
+        return text + "\n\(reason)\n"
+    }
+}
+
+/// `auto`: the same candidates, margins and rules for all data; see docs/LABEL-MODELS.md.
+package enum LabelModelSelection {
+    /// Rows beyond which evidence is gathered on a part of the blocks, evenly spread.
+    static let evidenceRows = 20_000
+    /// Confusion tables need votes for K × K cells a function; beyond this many classes they are not tried.
+    static let largestTable = 32
+    /// Nats a row by which a model must explain held-out votes better than majority voting does.
+    static let likelihoodMargin = 0.005
+    static let folds = 5
+
+    package static func choose(_ fit: LabelModelFit) throws(AMAFError) -> (model: FittedLabelModel, evidence: LabelModelEvidence) {
+        let evidence = fit.goldCounts.reduce(0, +) >= 20 ? try byGold(fit) : try byLikelihood(fit)
+        guard let chosen = evidence.rows.first(where: \.isChosen) else { preconditionFailure("no model was chosen from \(evidence.rows)") }
+        return (try fit.fit(chosen.options), evidence)
+    }
+
+    private static func isMultipolar(_ fit: LabelModelFit) -> Bool { fit.polarity.multipolarShare >= 0.5 }
+
+    /// Blocks for evidence: all, or an even part.
+    private static func sample(_ fit: LabelModelFit) -> [VoteRows] {
+        let total = fit.blocks.reduce(0) { $0 + $1.rowCount }
+        let step = max(1, (total + evidenceRows - 1) / evidenceRows)
+        return stride(from: 0, to: fit.blocks.count, by: step).map { fit.blocks[$0].voteRows }
+    }
+
+    // MARK: Without gold
+
+    private static func byLikelihood(_ fit: LabelModelFit) throws(AMAFError) -> LabelModelEvidence {
+        var candidates: [LabelModelOptions] = [LabelModelOptions(kind: .majority), LabelModelOptions(kind: .logLinear)]
+        let multipolar = isMultipolar(fit)
+        if fit.classCount <= largestTable {
+            candidates.append(LabelModelOptions(kind: .mapEM))
+            if multipolar { candidates.append(LabelModelOptions(kind: .dawidSkene)) }
+        }
+        // Even rows teach, odd rows test.
+        let blocks = sample(fit)
+        let halves = [0, 1].map { parity in
+            var samples: [Int] = []
+            return blocks.map { $0.selecting(into: &samples) { $0 % 2 == parity } }
+        }
+        let half = LabelModelFit(halves[0].map { FitBlock($0) }, classCount: fit.classCount, functions: fit.functions)
+        var rows: [LabelModelEvidence.Row] = []
+        for options in candidates {
+            let model = try half.fit(options)
+            let likelihood = heldOutLogLikelihood(model, half.polarity, halves[1])
+            rows.append(.init(name: options.kind.rawValue, options: options, logLikelihood: likelihood))
+        }
+        let base = rows[0].logLikelihood ?? 0
+        // One accuracy a function cannot be told from the class balance where functions speak for one class only.
+        let eligible = rows.indices.dropFirst().filter { multipolar || rows[$0].options.kind != .logLinear }
+        let best = eligible.max { (rows[$0].logLikelihood ?? 0) < (rows[$1].logLikelihood ?? 0) }
+        var reason = "Majority vote, for no model explains held-out votes better by \(likelihoodMargin) nats a row."
+        var chosen = 0
+        if let best, (rows[best].logLikelihood ?? 0) > base + likelihoodMargin {
+            chosen = best
+            reason = "\(rows[best].name) explains held-out votes best."
+            if rows[best].options.kind == .dawidSkene || (multipolar && rows[best].options.kind == .mapEM) {
+                rows.append(.init(name: LabelModelKind.pooled.rawValue, options: LabelModelOptions(kind: .pooled)))
+                chosen = rows.count - 1
+                reason = "Tables explain held-out votes best; without gold their opinion is averaged with the log-linear model's."
+            }
+        }
+        rows[chosen].isChosen = true
+        return LabelModelEvidence(rows: rows, goldCount: 0, sampleCount: blocks.reduce(0) { $0 + $1.rowCount }, reason: reason)
+    }
+
+    /// Mean over rows of ln P(which functions vote, and what), every model with the functions' own rates of voting.
+    package static func heldOutLogLikelihood(_ model: FittedLabelModel, _ polarity: VotePolarity, _ blocks: [VoteRows]) -> Double {
+        let m = model.functions.count
+        let k = model.classCount
+        let n = Double(max(1, polarity.rows))
+        let rates = (0..<m).map { j in
+            (Double(polarity.counts[j * k..<(j + 1) * k].reduce(0, +)) + 0.5) / (n + 1)
+        }
+        var model = model
+        var silence = rates.reduce(0) { $0 + log(1 - $1) }
+        var vote = rates.map { log($0) - log(1 - $0) }
+        var known = [Bool](repeating: true, count: m * k)
+        switch model.form {
+        case .agreement:
+            for (j, a) in model.accuracies.enumerated() { vote[j] += log((1 - a) / Double(max(1, k - 1))) }
+        case .confusion(var table):
+            known = Array(repeating: false, count: m * k)
+            for j in 0..<m { for column in table.columns(of: j) { known[j * k + Int(table.columnClass[column])] = true } }
+            if model.kind == .mapEM || table.logAbstain != nil {
+                if table.logAbstain == nil {
+                    var abstain: [Int32] = []
+                    for j in 0..<m {
+                        for y in 0..<k {
+                            let spoken = table.columns(of: j).reduce(0.0) { $0 + exp(FixedPoint.nats(table.logLikelihood[$1 * k + y])) }
+                            abstain.append(FixedPoint.score(log(max(1e-6, 1 - spoken))))
+                        }
+                    }
+                    table.logAbstain = abstain
+                    model.form = .confusion(table)
+                }
+                silence = 0
+                vote = Array(repeating: 0, count: m)
+            }
+        }
+        var evaluator = RowEvaluator(model)
+        var sum = 0.0
+        var count = 0
+        for rows in blocks {
+            for row in 0..<rows.rowCount {
+                let range = Int(rows.offsets[row])..<Int(rows.offsets[row + 1])
+                count += 1
+                evaluator.evaluate(rows, range)
+                sum += silence + evaluator.logNormalizer
+                for i in range {
+                    let j = Int(rows.functions[i])
+                    // A vote that the fit never saw is not free.
+                    sum += known[j * k + Int(rows.classes[i])] ? vote[j] : log(1 / (n * Double(k)))
+                }
+            }
+        }
+        return sum / Double(max(1, count))
+    }
+
+    // MARK: With gold
+
+    private static func byGold(_ fit: LabelModelFit) throws(AMAFError) -> LabelModelEvidence {
+        guard let gold = fit.gold else { preconditionFailure("gold was counted but is not there") }
+        var candidates: [(String, LabelModelOptions)] = [
+            ("majority", LabelModelOptions(kind: .majority)),
+            ("majority, gold balance", LabelModelOptions(kind: .majority, classBalance: .gold)),
+            ("log-linear, gold balance", LabelModelOptions(kind: .logLinear, classBalance: .gold)),
+        ]
+        if fit.classCount <= largestTable {
+            for strength in [0.1, 0.3, 1, 3] {
+                candidates.append(
+                    ("map-em \(strength), gold balance", LabelModelOptions(kind: .mapEM, classBalance: .gold, priorStrength: strength)))
+            }
+            if isMultipolar(fit) {
+                candidates.append(("dawid-skene", LabelModelOptions(kind: .dawidSkene)))
+                candidates.append(("pooled, gold balance", LabelModelOptions(kind: .pooled, classBalance: .gold)))
+            }
+        }
+        // All rows with a known label and an even part of the others, numbered anew.
+        let sampled = Set(sample(fit).map(\.firstSample))
+        var samples: [Int] = []
+        let blocks = fit.blocks.compactMap { block -> VoteRows? in
+            let takesAll = sampled.contains(block.firstSample)
+            guard takesAll || (0..<block.rowCount).contains(where: { gold(block.firstSample + $0) != nil }) else { return nil }
+            return block.voteRows.selecting(into: &samples) { takesAll || gold($0) != nil }
+        }
+        let truth = samples.map { gold($0) }
+        var rank = [Int?](repeating: nil, count: samples.count)
+        var goldCount = 0
+        for i in truth.indices where truth[i] != nil {
+            rank[i] = goldCount
+            goldCount += 1
+        }
+        let packed = blocks.map { FitBlock($0) }
+        var rows: [LabelModelEvidence.Row] = []
+        for (name, options) in candidates {
+            var right = 0.0
+            var loss = 0.0
+            for fold in 0..<folds {
+                func isTest(_ i: Int) -> Bool { rank[i].map { $0 % folds == fold } ?? false }
+                let part = LabelModelFit(packed, classCount: fit.classCount, functions: fit.functions) { isTest($0) ? nil : truth[$0] }
+                let model = try part.fit(options)
+                var tested: [Int] = []
+                let tests = blocks.map { $0.selecting(into: &tested, isTest) }
+                let score = LabelModelScore(
+                    tests.map { model.posteriors(of: $0, top: fit.classCount) }, balance: model.classBalance
+                ) { truth[tested[$0]] }
+                right += score.all.accuracy * Double(score.all.rows)
+                loss += score.all.logLoss * Double(score.all.rows)
+            }
+            let n = Double(goldCount)
+            rows.append(.init(name: name, options: options, accuracy: right / n, logLoss: loss / n))
+        }
+        // Majority must not be beaten in accuracy by less than nothing: among models at least as often right, the best log loss.
+        let bar = rows[0].accuracy ?? 0
+        let able = rows.indices.filter { (rows[$0].accuracy ?? 0) >= bar - 1e-9 }
+        let chosen = able.min { (rows[$0].logLoss ?? 0) < (rows[$1].logLoss ?? 0) } ?? 0
+        rows[chosen].isChosen = true
+        return LabelModelEvidence(
+            rows: rows, goldCount: goldCount, sampleCount: blocks.reduce(0) { $0 + $1.rowCount },
+            reason:
+                "\(rows[chosen].name) has the lowest log loss on known labels left out of the fit, of the models at least as accurate as majority vote."
+        )
+    }
+}
