@@ -27,6 +27,11 @@ extension DatasetManifest {
                     "manifest.duplicate-class", "The class '\(twice.element)' is listed twice", at: "classes",
                     remedy: "List each class once.")
             }
+            if let open = listed.first(where: { $0.hasPrefix("TODO") }) {
+                throw map.error(
+                    "manifest.todo", "The class '\(open)' is still to be named", at: "classes",
+                    remedy: "Write your own class names in its place.")
+            }
             guard listed.count >= 2 else {
                 throw map.error("manifest.out-of-range", "A data set needs two classes at least", at: "classes", remedy: "List them all.")
             }

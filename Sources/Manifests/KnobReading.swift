@@ -114,7 +114,6 @@ extension ClassifierSettings {
     mutating func read(_ map: inout YAMLMapping) throws(AMAFError) {
         epochs = try map.integer("epochs", in: 1...1000) ?? epochs
         l2 = try map.number("l2", in: .positive) ?? l2
-        weakLabelWeight = try map.number("weak-label-weight", in: .unit) ?? weakLabelWeight
         try map.finish()
     }
 }

@@ -10,6 +10,10 @@ extension LabelingFunctionFile {
         var map = try YAMLMapping(document.root, in: document)
         _ = try map.text("name")
         _ = try map.text("description")
+        guard try map.integer("version", in: 1...Int.max) ?? 1 == 1 else {
+            throw map.error(
+                "manifest.unknown-version", "This file's version is newer than this program", at: "version", remedy: "Update AMAF.")
+        }
         let used = try map.integer("gold-examples-used", in: 0...Int.max) ?? 0
         guard let nodes = try map.list("functions"), !nodes.isEmpty else {
             throw map.missing(

@@ -158,10 +158,12 @@ extension StageSwitches {
 
 extension Defaults {
     /// Reads `configs/defaults.yaml` or a file like it; keys that are missing keep the built-in values.
-    package static func load(_ path: String) throws(AMAFError) -> Defaults {
+    ///
+    /// - Parameter base: what stays where the file says nothing.
+    package static func load(_ path: String, over base: Defaults = Defaults()) throws(AMAFError) -> Defaults {
         let document = try YAMLDocument.load(path)
         var map = try YAMLMapping(document.root, in: document)
-        var defaults = Defaults()
+        var defaults = base
         try defaults.read(&map)
         if var part = try map.map("scheduler") { try defaults.scheduler.read(&part) }
         try map.finish()

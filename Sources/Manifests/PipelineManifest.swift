@@ -85,13 +85,10 @@ package struct ClassifierSettings: Hashable, Sendable, Codable {
     package var epochs: Int
     /// λ in λ/2 ‖W‖² + Σᵢ cᵢ · cross-entropyᵢ.
     package var l2: Double
-    /// cᵢ of an example that only the label model has labelled; a human answer counts 1. 0 leaves such examples out.
-    package var weakLabelWeight: Double
 
-    package init(epochs: Int = 4, l2: Double = 0.05, weakLabelWeight: Double = 0.1) {
+    package init(epochs: Int = 4, l2: Double = 0.05) {
         self.epochs = epochs
         self.l2 = l2
-        self.weakLabelWeight = weakLabelWeight
     }
 }
 

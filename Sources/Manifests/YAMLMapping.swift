@@ -178,11 +178,8 @@ struct NumberRange: CustomStringConvertible {
     func contains(_ number: Double) -> Bool { allows(number) }
 
     static let positive = NumberRange(description: "greater than 0", example: "0.5") { $0 > 0 }
-    static let nonNegative = NumberRange(description: "0 or more", example: "0.5") { $0 >= 0 }
     /// [0, 1): a rate of errors.
     static let rate = NumberRange(description: "at least 0 and less than 1", example: "0.05") { $0 >= 0 && $0 < 1 }
-    /// [0, 1].
-    static let unit = NumberRange(description: "between 0 and 1", example: "0.5") { $0 >= 0 && $0 <= 1 }
 
     private init(description: String, example: String, allows: @escaping @Sendable (Double) -> Bool) {
         self.description = description
