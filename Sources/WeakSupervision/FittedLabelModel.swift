@@ -50,6 +50,13 @@ package struct FittedLabelModel: LabelModel, Hashable {
         }
     }
 
+    /// The log-linear model that somebody who knows the accuracies would use: the oracle of benchmarks.
+    package mutating func replaceAccuracies(_ accuracies: [Double]) {
+        precondition(accuracies.count == functions.count, "\(accuracies.count) accuracies for \(functions.count) functions")
+        kind = .logLinear
+        form = .agreement(weights: LabelModelTrainer.weights(accuracies, classCount: classCount))
+    }
+
     package func posteriors(of rows: VoteRows, top: Int = 8) -> PosteriorBlock {
         precondition(rows.functionCount == functions.count, "\(rows.functionCount) columns for a model of \(functions.count) functions")
         if classCount == 2 { return TwoClassVotes(rows).posteriors(self) }

@@ -89,6 +89,15 @@ package struct LabelModelFit {
     }
 }
 
+extension LabelModelTrainer {
+    /// A fit in this process; the same as `LabelModelFit.fit`.
+    package static func fit(
+        _ matrix: LabelMatrix, options: LabelModelOptions, gold: ((Int) -> Int?)? = nil
+    ) throws(AMAFError) -> FittedLabelModel {
+        try LabelModelFit.fit(matrix, options: options, gold: gold)
+    }
+}
+
 extension FitBlock {
     /// The same votes by row.
     package var voteRows: VoteRows {
