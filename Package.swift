@@ -59,11 +59,17 @@ let rooms: [Room] = [
     room("Integrations", ["Primitives", "Datasets"], ownsCDoor: true),
     room(
         "Stages",
-        ["Primitives", "Kernels", "Datasets", "Models", "WeakSupervision", "ActiveLearning", "Aggregation", "Evaluation", "Scheduling", "Manifests"],
+        [
+            "Primitives", "Kernels", "Datasets", "Models", "WeakSupervision", "ActiveLearning", "Aggregation", "Evaluation", "Scheduling",
+            "Manifests",
+        ],
         ownsCDoor: true),
     room(
         "CoordinatorService",
-        ["Primitives", "Scheduling", "WireProtocol", "Storage", "Manifests", "Messaging", "Telemetry", "WeakSupervision", "Datasets", "Stages"],
+        [
+            "Primitives", "Scheduling", "WireProtocol", "Storage", "Manifests", "Messaging", "Telemetry", "WeakSupervision", "Datasets",
+            "Stages",
+        ],
         packages: ["Logging"], ownsCDoor: true),
     room(
         "WorkerService", ["Primitives", "Scheduling", "WireProtocol", "Messaging", "Telemetry", "Stages"],
@@ -74,7 +80,8 @@ let rooms: [Room] = [
     tool(
         "amaf",
         [
-            "Primitives", "Datasets", "Manifests", "Stages", "WeakSupervision", "Scheduling", "WireProtocol", "Messaging", "Telemetry", "Storage",
+            "Primitives", "Datasets", "Manifests", "Stages", "WeakSupervision", "Scheduling", "WireProtocol", "Messaging", "Telemetry",
+            "Storage",
             "Integrations", "CoordinatorService", "Evaluation", "ActiveLearning", "Aggregation",
         ], packages: ["ArgumentParser", "Logging"]),
     tool("amaf-coordinator", ["Primitives", "Telemetry", "CoordinatorService"], packages: ["ArgumentParser", "Logging"]),
@@ -88,7 +95,7 @@ let rooms: [Room] = [
     tests("DatasetsTests", ["Primitives", "Datasets"]),
     tests("NeuralNetworksTests", ["Primitives", "Kernels", "NeuralNetworks"]),
     tests("ModelsTests", ["Primitives", "Kernels", "NeuralNetworks", "Models", "Datasets"]),
-    tests("WeakSupervisionTests", ["Primitives", "Datasets", "WeakSupervision"]),
+    tests("WeakSupervisionTests", ["Primitives", "Datasets", "CKernels", "WeakSupervision"]),
     tests("ActiveLearningTests", ["Primitives", "Kernels", "Models", "ActiveLearning"]),
     tests("AggregationTests", ["Primitives", "Aggregation"]),
     tests("EvaluationTests", ["Primitives", "Evaluation"]),
@@ -98,7 +105,7 @@ let rooms: [Room] = [
     // The tests look into the store's file, and damage it, with a connection of their own.
     tests("StorageTests", ["Primitives", "Scheduling", "Storage"], packages: ["GRDB"]),
     tests("TelemetryTests", ["Primitives", "Telemetry"], packages: ["Logging"]),
-    tests("ManifestsTests", ["Primitives", "Manifests"]),
+    tests("ManifestsTests", ["Primitives", "Datasets", "WeakSupervision", "ActiveLearning", "Scheduling", "Manifests"]),
     tests("IntegrationsTests", ["Primitives", "Datasets", "Integrations"]),
     tests("MessagingTests", ["Primitives", "WireProtocol", "Messaging"]),
     tests("StagesTests", ["Primitives", "Datasets", "Stages"]),

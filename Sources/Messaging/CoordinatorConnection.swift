@@ -128,6 +128,17 @@ package final class CoordinatorConnection: @unchecked Sendable {
         return held[0]
     }
 
+    package func store(_ digest: Digest, bytes: [UInt8], deadline: Duration = .seconds(60)) throws(AMAFError) {
+        let result: Result<Void, AMAFError> = bytes.withUnsafeBytes { buffer in
+            do throws(AMAFError) {
+                return .success(try store(digest, buffer, deadline: deadline))
+            } catch {
+                return .failure(error)
+            }
+        }
+        try result.get()
+    }
+
     /// Stores the artifact unless it is there; goes on where an interrupted upload ended.
     package func store(_ digest: Digest, _ bytes: UnsafeRawBufferPointer, deadline: Duration = .seconds(60)) throws(AMAFError) {
         if try isHeld(digest, deadline: deadline) { return }

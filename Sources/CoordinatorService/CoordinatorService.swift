@@ -1,1 +1,0 @@
-// CoordinatorService: see docs/ARCHITECTURE.md.

@@ -1,0 +1,57 @@
+import Foundation
+package import Primitives
+package import Scheduling
+
+/// What STATUS answers: the head, its runs and its workers, as JSON for people and scripts.
+package struct StatusDocument: Codable, Sendable {
+    package struct Head: Codable, Sendable {
+        package var version: String
+        package var epoch: UInt64
+        /// Set while the store refuses to write: nothing is lost, nothing goes on.
+        package var storeError: String?
+        package var refusedMessages: Int
+        package var lastRefusal: String?
+    }
+    package var head: Head
+    package var snapshot: SchedulerSnapshot
+
+    package init(_ snapshot: SchedulerSnapshot, head: Head) {
+        self.head = head
+        self.snapshot = snapshot
+    }
+}
+
+package struct WorkersDocument: Codable, Sendable {
+    package var workers: [SchedulerSnapshot.Worker]
+
+    package init(_ snapshot: SchedulerSnapshot) { workers = snapshot.workers }
+}
+
+package struct ExplanationDocument: Codable, Sendable {
+    package var lines: [String]
+
+    package init(lines: [String]) { self.lines = lines }
+}
+
+/// JSON with sorted keys, and errors as ours.
+package enum JSONText {
+    package static func encode(_ value: some Encodable) throws(AMAFError) -> [UInt8] {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        do {
+            return Array(try encoder.encode(value))
+        } catch {
+            throw AMAFError("json.cannot-encode", "A \(type(of: value)) cannot be written as JSON: \(error)")
+        }
+    }
+
+    package static func decode<T: Decodable>(_ type: T.Type, from bytes: some Sequence<UInt8>, what: String) throws(AMAFError) -> T {
+        do {
+            return try JSONDecoder().decode(type, from: Data(bytes))
+        } catch {
+            throw AMAFError(
+                "json.malformed", "The \(what) is not as this version expects it: \(error)",
+                remedy: "Use the same AMAF release on both sides.")
+        }
+    }
+}

@@ -1,0 +1,121 @@
+import Foundation
+import Primitives
+import Scheduling
+import Storage
+import WireProtocol
+
+/// Answers questions about tasks and history from a snapshot connection, on its own queue: looking never slows scheduling.
+struct Views: Sendable {
+    private let reader: StoreReader
+    private let queue = DispatchQueue(label: "views")
+
+    init(reader: StoreReader) { self.reader = reader }
+
+    func encode(_ document: some Encodable & Sendable, reply: @escaping @Sendable (Response) -> Void) {
+        queue.async {
+            do throws(AMAFError) {
+                reply(.json(try JSONText.encode(document)))
+            } catch {
+                reply(.failed(error))
+            }
+        }
+    }
+
+    func answer(_ request: Request, reply: @escaping @Sendable (Response) -> Void) {
+        queue.async {
+            do throws(AMAFError) {
+                reply(try carryOut(request))
+            } catch {
+                reply(.failed(error))
+            }
+        }
+    }
+
+    private func carryOut(_ request: Request) throws(AMAFError) -> Response {
+        switch request {
+        case .story(let task):
+            let entries = try reader.history(HistoryFilter(run: task.run, stage: task.stage, block: task.block))
+            return .json(try JSONText.encode(entries.map(StoryLine.init)))
+        case .tasks(let query):
+            let plan = try plan(query.run)
+            let stage = query.stage.flatMap { id in plan.stages.firstIndex { $0.id == id } }
+            let page = try reader.tasks(run: query.run, stage: stage, states: query.state.map { [$0] }, limit: query.offset + query.limit)
+            return .json(try JSONText.encode(page.dropFirst(query.offset).map { TaskLine($0, plan: plan) }))
+        case .result(let run, let stages):
+            let plan = try plan(run)
+            var results: [StageResults] = []
+            for id in stages {
+                guard let position = plan.stages.firstIndex(where: { $0.id == id }) else {
+                    throw AMAFError("coordinator.no-stage", "Run \(run) has no stage '\(id)'", remedy: "See `amaf tasks \(run)`.")
+                }
+                var blocks: [BlockResult] = []
+                var cursor: TaskCursor?
+                while true {
+                    let page = try reader.tasks(run: run, stage: position, states: [.done], after: cursor, limit: 4096)
+                    blocks += page.compactMap(\.result)
+                    guard let last = page.last, page.count == 4096 else { break }
+                    cursor = TaskCursor(stage: last.stage, block: last.block)
+                }
+                results.append(StageResults(stage: id, isComplete: blocks.count == plan.stages[position].blocks, results: blocks))
+            }
+            return .results(results)
+        default:
+            preconditionFailure("views were asked for \(request)")
+        }
+    }
+
+    private func plan(_ run: RunID) throws(AMAFError) -> RunPlan {
+        guard let plan = try reader.plan(of: run) else {
+            throw AMAFError("coordinator.no-run", "There is no run '\(run)'", remedy: "See `amaf status`.")
+        }
+        return plan
+    }
+}
+
+/// One line of `amaf story`.
+struct StoryLine: Codable {
+    var id: Int64
+    var at: Int64
+    var cause: UInt64
+    var what: String
+    var stage: String?
+    var firstBlock: Int?
+    var endBlock: Int?
+    var fence: String?
+    var worker: String?
+    var detail: String
+
+    init(_ stored: StoredHistoryEntry) {
+        id = stored.id
+        at = stored.at
+        cause = stored.entry.cause
+        what = stored.entry.what
+        stage = stored.entry.stage?.rawValue
+        firstBlock = stored.entry.blocks?.lowerBound
+        endBlock = stored.entry.blocks?.upperBound
+        fence = stored.entry.fence?.description
+        worker = stored.entry.worker?.rawValue
+        detail = stored.entry.detail
+    }
+}
+
+/// One line of `amaf tasks`.
+struct TaskLine: Codable {
+    var stage: String
+    var block: Int
+    var state: String
+    var fence: String
+    var worker: String?
+    var attempts: Int
+    var error: String?
+
+    init(_ row: TaskRow, plan: RunPlan) {
+        stage = plan.stages[row.stage].id.rawValue
+        block = row.block
+        state = "\(row.state)"
+        fence = row.fence.description
+        worker = row.worker?.rawValue
+        attempts = row.attempts
+        error = row.error?.description
+    }
+}

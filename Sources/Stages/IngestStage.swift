@@ -1,0 +1,67 @@
+import Datasets
+import Primitives
+
+/// `ingest`: reads each block's rows from the data set's source into samples, and gold labels apart from them.
+///
+/// - Inputs: `index` (the `DatasetIndex`), `source` (the plain bytes).
+/// - Outputs: `samples` (`SampleBlock`), `gold` (`GoldBlock`), `masked` (positions of quarantined rows, Int64 each).
+package struct IngestStage: StageExecutor {
+    package static let kind = "ingest"
+    package static let codeVersion = 1
+
+    package init() {}
+
+    package func run(_ task: StageTask) throws {
+        let index = try task.datasetIndex()
+        let source = try task.inputs.single("source")
+        for block in task.blocks {
+            let segments: [[UInt8]] = try source.withBytes { bytes in
+                try index.blocks[block].map { segment in
+                    guard segment.bytes.upperBound <= bytes.count else {
+                        throw AMAFError(
+                            "dataset.changed",
+                            "The source of '\(index.name)' has \(bytes.count) bytes where its index expects \(segment.bytes.upperBound)",
+                            remedy: "Submit the run again so that the source is indexed anew.")
+                    }
+                    return [UInt8](bytes[segment.bytes])
+                }
+            }
+            let contents = try index.readBlock(block, segments: segments)
+            var masked = ByteWriter()
+            for row in contents.samples.quarantined { masked.write(Int64(row.position)) }
+            try task.emit(
+                block: block,
+                [
+                    StageOutput("samples", contents.samples.encode()), StageOutput("gold", contents.gold.encode()),
+                    StageOutput("masked", masked.bytes),
+                ],
+                metrics: ["rows": Double(contents.samples.samples.count), "quarantined": Double(contents.samples.quarantined.count)])
+        }
+    }
+}
+
+extension StageTask {
+    /// The samples of one block, parsed once.
+    func samples(_ block: Int) throws -> SampleBlock {
+        let artifact = try inputs.sameBlock("samples", block)
+        return try artifact.withBytes { try SampleBlock(decoding: $0) }
+    }
+
+    /// The block's texts; nil where a sample is masked or quarantined.
+    func texts(_ block: Int) throws -> [String?] {
+        let samples = try samples(block)
+        let masked = samples.masked(alsoMasked: maskedSamples)
+        return zip(samples.samples, masked).map { $1 ? nil : $0.text }
+    }
+
+    /// Gold labels of the whole data set, −1 where unknown. Only evaluation and the simulated reviewer ask for them.
+    func gold(_ name: String = "gold") throws -> [Int32] {
+        try cache.object("gold", try inputs.combinedDigest(name), cost: { $0.count * 4 }) {
+            var labels: [Int32] = []
+            try inputs.forEach(name) { _, artifact in
+                labels += try artifact.withBytes { try GoldBlock(decoding: $0) }.labels
+            }
+            return labels
+        }
+    }
+}

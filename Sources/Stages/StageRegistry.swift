@@ -1,0 +1,16 @@
+/// Every executor that a worker of this build has. One list: a stage kind that is not here does not exist.
+package enum StageRegistry {
+    private static let executors: [any StageExecutor.Type] = [
+        IngestStage.self, ExtractFeaturesStage.self, DocumentFrequencyStage.self, ApplyLabelingFunctionsStage.self, FitLabelModelStage.self,
+        ApplyLabelModelStage.self, TrainClassifierStage.self, ScoreUncertaintyStage.self, SelectForReviewStage.self,
+        SimulatedReviewStage.self,
+        FitAggregationStage.self, AggregateStage.self, EvaluateStage.self, ExportStage.self,
+    ]
+
+    package static func executor(for kind: String) -> (any StageExecutor)? { executors.first { $0.kind == kind }?.init() }
+
+    package static var kinds: [String] { executors.map { $0.kind } }
+
+    /// For plans: the version that this build's executor has.
+    package static func codeVersion(of kind: String) -> Int? { executors.first { $0.kind == kind }?.codeVersion }
+}

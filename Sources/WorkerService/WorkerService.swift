@@ -1,1 +1,0 @@
-// WorkerService: see docs/ARCHITECTURE.md.

@@ -1,0 +1,315 @@
+import Aggregation
+import CoordinatorService
+import Datasets
+import Evaluation
+import Foundation
+import Manifests
+import Messaging
+import Primitives
+import Scheduling
+import Stages
+import Telemetry
+import WeakSupervision
+import WireProtocol
+
+/// Fetches what a run made and writes it for people and programs.
+struct RunResults {
+    let connection: CoordinatorConnection
+    let plan: RunPlan
+    let annotation: RunAnnotation
+
+    /// The committed results of stages, by stage.
+    func results(_ stages: [StageID]) throws -> [StageID: StageResults] {
+        var found: [StageID: StageResults] = [:]
+        for start in stride(from: 0, to: stages.count, by: 32) {
+            guard case .results(let page) = try connection.ask(.result(plan.id, Array(stages[start..<min(start + 32, stages.count)])))
+            else {
+                throw AMAFError("cli.unexpected-reply", "The coordinator sent no results")
+            }
+            for result in page { found[result.stage] = result }
+        }
+        return found
+    }
+
+    private func output(_ name: String, of stage: StageID, in results: [StageID: StageResults]) throws -> [UInt8]? {
+        guard let output = results[stage]?.results.first?.outputs.first(where: { $0.name == name }) else { return nil }
+        return try connection.fetch(output.digest)
+    }
+
+    private func document<T: Decodable>(_ type: T.Type, _ name: String, of stage: StageID, in results: [StageID: StageResults]) throws -> T?
+    {
+        guard let bytes = try output(name, of: stage, in: results) else { return nil }
+        return try CanonicalJSON.decode(type, from: bytes, what: name)
+    }
+
+    // MARK: Files
+
+    func write(to folder: String, report: RunReport) throws {
+        let results = try results([Planner.export])
+        for output in results[Planner.export]?.results.first?.outputs ?? [] {
+            try put(try connection.fetch(output.digest), "\(folder)/\(output.name)")
+        }
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .prettyPrinted, .withoutEscapingSlashes]
+        try put(Array(try encoder.encode(report)) + [10], "\(folder)/run.json")
+        try put(Array(report.markdown().utf8), "\(folder)/report.md")
+        try put(Array(report.html().utf8), "\(folder)/report.html")
+    }
+
+    private func put(_ bytes: [UInt8], _ path: String) throws {
+        do {
+            try Data(bytes).write(to: URL(fileURLWithPath: path), options: .atomic)
+        } catch {
+            throw AMAFError("cli.cannot-write", "Cannot write \(bytes.count) bytes: \(error.localizedDescription)", place: path)
+        }
+    }
+
+    /// The questions of the stage that waits for people.
+    func writeQuestions(_ run: SchedulerSnapshot.Run, to folder: String) throws -> (path: String, count: Int) {
+        guard let waiting = run.stages.first(where: { $0.byPeople && $0.ready > 0 }),
+            let spec = plan.stages.first(where: { $0.id == waiting.id }), case .stage(let select, _)? = spec.inputs.first?.source
+        else { throw AMAFError("cli.no-questions", "Run \(run.id) waits for people, but no stage asks them") }
+        let results = try results([select])
+        guard let bytes = try output("questions", of: select, in: results) else {
+            throw AMAFError("cli.no-questions", "Stage \(select) wrote no questions")
+        }
+        let name = waiting.id.rawValue.split(separator: "/").dropFirst(2).first.map(String.init) ?? "review"
+        let path = "\(folder)/questions-\(name).csv"
+        // Answers that somebody has begun to fill in are never overwritten.
+        if !FileManager.default.fileExists(atPath: path) { try put(bytes, path) }
+        return (path, Int(results[select]?.results.first?.metrics["rows"] ?? 0))
+    }
+
+    // MARK: Report
+
+    func report(
+        status: SchedulerSnapshot, run: SchedulerSnapshot.Run, started: Date,
+        processes: [(name: String, peakMemoryBytes: UInt64, cpuSeconds: Double)],
+        functions: LabelingFunctionFile?, walls: [String: Double] = [:]
+    ) throws -> RunReport {
+        let everything = try results(plan.stages.map(\.id))
+        let finished = Date()
+        var evaluations: [(RunArm, ArmEvaluation)] = []
+        for arm in annotation.arms {
+            if let evaluation = try document(ArmEvaluation.self, "evaluation", of: Planner.evaluation(of: arm), in: everything) {
+                evaluations.append((arm, evaluation))
+            }
+        }
+        let quarantined = annotation.quarantined.map { RunReport.QuarantinedRow(place: $0.place, code: $0.code, reason: $0.reason) }
+        let milliseconds = { (date: Date) in Int64(date.timeIntervalSince1970 * 1000) }
+        var report = RunReport(
+            header: .init(
+                run: plan.id, title: annotation.pipelineName, pipeline: annotation.pipeline,
+                startedAt: WallClock.timestamp(milliseconds(started)),
+                finishedAt: WallClock.timestamp(milliseconds(finished)), wallSeconds: finished.timeIntervalSince(started)),
+            dataset: .init(
+                name: annotation.dataset, digest: annotation.datasetDigest.hex, modality: "text", samples: annotation.samples,
+                testSamples: annotation.testSamples, classes: annotation.classNames.count, hasGold: annotation.hasGold,
+                quarantined: quarantined),
+            seeds: annotation.seeds,
+            environment: .init(
+                numericsClass: run.stages.compactMap(\.numericsClass).first ?? NumericsClass("none"),
+                mixedNumerics: run.allowsMixedNumerics,
+                versions: [.init("amaf", AMAFVersion.current)]))
+        let total = Double(max(1, annotation.samples))
+        report.checkpointFractions = (annotation.checkpoints + [annotation.budget]).map { Double($0) / total }
+        if annotation.quarantinedRows > annotation.quarantined.count {
+            report.warnings.append(
+                "\(annotation.quarantinedRows) rows are quarantined; the first \(annotation.quarantined.count) are listed.")
+        }
+        addArms(evaluations, to: &report)
+        if let reference = try document(ArmEvaluation.self, "evaluation", of: Planner.supervisedEvaluation, in: everything),
+            let accuracy = reference.testAccuracy
+        {
+            report.supervised = [
+                .init(
+                    seed: annotation.seeds.first ?? 0, classifier: "multinomial logistic regression on hashed TF-IDF, all gold of the pool",
+                    trainingSamples: annotation.supervisedSamples, testSamples: reference.testSamples, testAccuracy: accuracy,
+                    testMacroF1: reference.testMacroF1)
+            ]
+        }
+        try addFunctions(functions, everything, to: &report)
+        if let (arm, evaluation) = evaluations.first(where: { $0.0.role == .main }) {
+            try addMain(arm, evaluation, everything, to: &report)
+        }
+        addOperations(status, run, everything, processes, walls, to: &report)
+        report.summarise()
+        return report
+    }
+
+    private func addArms(_ evaluations: [(RunArm, ArmEvaluation)], to report: inout RunReport) {
+        let total = Double(max(1, annotation.samples))
+        let control = annotation.arms.first { $0.role == .control }?.acquisition
+        var order: [String] = []
+        var arms: [String: RunReport.Arm] = [:]
+        for (arm, evaluation) in evaluations {
+            let id = arm.role == .noisyReviewer ? "\(arm.acquisition)-error-\(Text.fixed(arm.errorRate * 100, 1))" : arm.acquisition
+            if arms[id] == nil {
+                order.append(id)
+                let reviewer: RunReport.Reviewer =
+                    annotation.reviewMode == "file"
+                    ? .people(count: 1) : .simulated(errorRate: arm.errorRate, secondsPerItem: annotation.secondsPerItem)
+                let title =
+                    arm.role == .noisyReviewer
+                    ? "\(arm.acquisition), reviewer with \(Text.percent(arm.errorRate, 0)) error" : arm.acquisition
+                arms[id] = .init(
+                    id: id, title: title, acquisition: arm.acquisition, reviewer: reviewer, control: arm.role == .main ? control : nil,
+                    runs: [])
+            }
+            var points = evaluation.points.enumerated().map { round, point in
+                RunReport.BudgetPoint(
+                    round: round, answersUsed: point.answers, fraction: Double(point.answers) / total, accuracy: point.accuracy,
+                    unseenAccuracy: point.unseenAccuracy, unseenCount: point.unseen)
+            }
+            if let last = points.indices.last, let accuracy = evaluation.finalAccuracy {
+                // The end of the curve is the run's own result: the aggregated labels.
+                points[last].accuracy = accuracy
+                points[last].unseenAccuracy = evaluation.finalUnseenAccuracy
+                points[last].macroF1 = evaluation.macroF1
+            }
+            if let last = points.indices.last { points[last].testAccuracy = evaluation.testAccuracy }
+            arms[id]?.runs.append(.init(seed: arm.seed, points: points))
+        }
+        report.arms = order.compactMap { arms[$0] }
+    }
+
+    private func addFunctions(_ file: LabelingFunctionFile?, _ results: [StageID: StageResults], to report: inout RunReport) throws {
+        guard let statistics = try document(LFStatistics.self, "statistics", of: Planner.fitLabelModel, in: results) else { return }
+        let analysis = LFAnalysis(statistics)
+        let kinds = Dictionary(
+            (file?.specs ?? []).map { ($0.name, LabelingFunctionKindName.of($0.kind)) },
+            uniquingKeysWith: { (first: String, _: String) in first })
+        let model = try output("model", of: Planner.fitLabelModel, in: results).map { try FittedLabelModel(decoding: $0) }
+        let accuracies = model?.accuracies
+        report.labelingFunctions = .init(
+            coverage: analysis.coverage, overlap: analysis.overlap, conflict: analysis.conflict,
+            faults: analysis.rows.reduce(0) { $0 + $1.faults },
+            rows: analysis.rows.enumerated().map { position, row in
+                .init(
+                    name: row.function.name, kind: kinds[row.function.name] ?? "", coverage: row.coverage, overlap: row.overlaps,
+                    conflict: row.conflicts, votes: statistics.perFunction[position].votes, faults: row.faults, accuracy: nil,
+                    accuracySupport: 0,
+                    weight: accuracies?[position])
+            })
+        if let model {
+            report.labelModel = .init(
+                chosen: model.kind.rawValue, criterion: "asked for by the pipeline", candidates: [], coverage: analysis.coverage)
+        }
+    }
+
+    private func addMain(_ arm: RunArm, _ evaluation: ArmEvaluation, _ results: [StageID: StageResults], to report: inout RunReport) throws
+    {
+        if let evidence = try document(PoolEvidence.self, "evidence", of: Planner.aggregationEvidence(of: arm), in: results) {
+            report.aggregation = .init(
+                chosen: evidence.chosen, criterion: evidence.criterion,
+                candidates: evidence.rows.map {
+                    .init(
+                        name: $0.name, accuracy: $0.accuracy, negativeLogLikelihood: $0.negativeLogLikelihood,
+                        heldOut: evidence.heldOutSamples,
+                        note: $0.name == evidence.chosen ? "chosen" : "")
+                })
+            report.warnings += evidence.warnings
+            if let after = evaluation.calibration, let before = evaluation.uncalibrated {
+                report.calibration = .init(
+                    temperature: evidence.rows.first { $0.name == evidence.chosen }?.temperature ?? 1,
+                    measuredOn: "samples that no person saw, seed \(arm.seed)", before: before, after: after)
+            }
+        }
+        report.finalLabels = .init(rows: evaluation.bySource, contradictedAnswers: evaluation.contradictions)
+        report.confusion = evaluation.confusion
+        var entries: [RunReport.HumanLedger.Entry] = []
+        if annotation.goldExamplesUsed > 0 {
+            entries.append(
+                .init(
+                    purpose: "examples looked at for labeling functions", answers: annotation.goldExamplesUsed,
+                    seconds: Double(annotation.goldExamplesUsed) * annotation.secondsPerItem))
+        }
+        let asked = evaluation.answersUsed - annotation.goldExamplesUsed
+        let who = annotation.reviewMode == "simulated" ? "answers of the simulated reviewer" : "answers of people"
+        entries.append(.init(purpose: who, answers: asked, seconds: evaluation.reviewSeconds))
+        if let audit = evaluation.audit {
+            entries.append(
+                .init(
+                    purpose: "audit sample", answers: audit.asked, seconds: Double(audit.asked) * annotation.secondsPerItem,
+                    countsTowardsBudget: false))
+            if !annotation.hasGold { report.audit = .init(agreed: audit.agreed, sampled: audit.asked) }
+        }
+        report.ledger = .init(
+            entries: entries, secondsPerItem: annotation.secondsPerItem, samples: annotation.samples,
+            isSimulated: annotation.reviewMode == "simulated")
+    }
+
+    private func addOperations(
+        _ status: SchedulerSnapshot, _ run: SchedulerSnapshot.Run, _ results: [StageID: StageResults],
+        _ processes: [(name: String, peakMemoryBytes: UInt64, cpuSeconds: Double)], _ walls: [String: Double], to report: inout RunReport
+    ) {
+        var order: [String] = []
+        var stages: [String: RunReport.Stage] = [:]
+        var peak: [String: Double] = [:]
+        for (spec, view) in zip(plan.stages, run.stages) {
+            if stages[spec.group] == nil {
+                order.append(spec.group)
+                stages[spec.group] = .init(name: spec.group, tasks: 0, rows: 0, wallSeconds: 0, computeSeconds: 0)
+            }
+            stages[spec.group]?.tasks += spec.blocks
+            stages[spec.group]?.cachedTasks += view.cached
+            for result in results[spec.id]?.results ?? [] {
+                stages[spec.group]?.rows += Int(result.metrics["rows"] ?? 0)
+                stages[spec.group]?.computeSeconds += result.metrics["wall_seconds"] ?? 0
+                peak[spec.group] = max(peak[spec.group] ?? 0, result.metrics["peak_memory_bytes"] ?? 0)
+            }
+        }
+        report.stages = order.compactMap { name in
+            var stage = stages[name]
+            if let compute = stage?.computeSeconds { stage?.wallSeconds = walls[name] ?? compute }
+            return stage
+        }
+        report.processes = processes.map { .init(name: $0.name, peakMemoryBytes: $0.peakMemoryBytes, cpuSeconds: $0.cpuSeconds) }
+        let totals = status.totals
+        report.scheduling = .init(
+            workers: status.workers.count, leasesGranted: totals.leasesGranted, leasesRevoked: totals.leasesExpired + totals.leasesRevoked,
+            blocksDone: totals.accepted + totals.cached, blocksRedone: totals.blocksRedone, duplicates: totals.duplicates,
+            fenced: totals.fenced,
+            conflicts: totals.conflicts, quarantinedBlocks: totals.quarantinedBlocks)
+    }
+
+    /// What the terminal shows at the end.
+    func summary(_ report: RunReport, folder: String) -> [String] {
+        var lines: [String] = []
+        for checkpoint in report.checkpoints {
+            guard let accuracy = checkpoint.accuracy else { continue }
+            let title = report.arms.first { $0.id == checkpoint.arm }?.title ?? checkpoint.arm
+            var line = "\(title): label accuracy \(Text.percent(accuracy.mean, 2))"
+            if let deviation = accuracy.standardDeviation { line += " ± \(Text.fixed(deviation * 100, 2))" }
+            line += " with \(Text.count(checkpoint.answersUsed)) answers (\(Text.percent(checkpoint.fraction, 0)))"
+            if let unseen = checkpoint.unseenAccuracy { line += ", \(Text.percent(unseen.mean, 2)) on samples no person saw" }
+            lines.append(line)
+        }
+        for reference in report.supervised {
+            lines.append(
+                "classifier trained on all gold: \(Text.percent(reference.testAccuracy, 2)) on \(Text.count(reference.testSamples)) test samples"
+            )
+        }
+        if let audit = report.audit {
+            lines.append(
+                "estimated agreement with reviewers: \(Text.percent(Double(audit.agreed) / Double(max(1, audit.sampled)))) (95 % interval \(Text.percent(audit.low)) to \(Text.percent(audit.high)), \(audit.sampled) audited)"
+            )
+        }
+        if let scheduling = report.scheduling {
+            lines.append(
+                "\(Text.count(scheduling.blocksDone)) blocks in \(Text.seconds(report.header.wallSeconds)); leases revoked: \(scheduling.leasesRevoked), blocks redone: \(scheduling.blocksRedone)"
+            )
+        }
+        lines.append("report: \(folder)/report.html")
+        return lines
+    }
+}
+
+/// The word that a labeling-functions file uses for a kind.
+enum LabelingFunctionKindName {
+    static func of(_ kind: LabelingFunctionSpec.Kind) -> String {
+        // The case's own name, without its payload, in the file's spelling.
+        let name = String(describing: kind).prefix { $0 != "(" }
+        return name.reduce(into: "") { $0 += $1.isUppercase ? "-" + $1.lowercased() : String($1) }
+    }
+}

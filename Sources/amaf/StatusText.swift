@@ -1,0 +1,99 @@
+import CoordinatorService
+import Foundation
+import Primitives
+import Scheduling
+
+/// `amaf status` for people.
+enum StatusText {
+    static func render(_ status: StatusDocument) -> String {
+        var parts: [String] = []
+        var head = "head \(status.head.version), epoch \(status.head.epoch)"
+        if status.head.refusedMessages > 0 {
+            head += ", \(status.head.refusedMessages) messages refused (last: \(status.head.lastRefusal ?? ""))"
+        }
+        parts.append(head)
+        if let error = status.head.storeError { parts.append("THE STORE REFUSES TO WRITE: \(error)") }
+        for run in status.snapshot.runs {
+            var title = "run \(run.id)  \(run.state.rawValue)"
+            if run.allowsMixedNumerics { title += "  (numerics: any)" }
+            parts.append(title + "\n" + indented(groups(run)))
+            if !run.errors.isEmpty { parts.append(indented(run.errors.map { "\($0)" }.joined(separator: "\n"))) }
+        }
+        if status.snapshot.runs.isEmpty { parts.append("no runs") }
+        parts.append(status.snapshot.workers.isEmpty ? "no workers" : workers(status.snapshot.workers))
+        let totals = status.snapshot.totals
+        parts.append(
+            "leases: \(Text.count(totals.leasesGranted)) granted, \(totals.leasesExpired + totals.leasesRevoked) revoked; blocks: \(Text.count(totals.accepted)) done, \(totals.blocksRedone) redone, \(totals.duplicates) duplicate, \(totals.fenced) fenced, \(totals.conflicts) in conflict"
+        )
+        return parts.joined(separator: "\n\n")
+    }
+
+    /// One line for each group of stages, in the order in which groups first appear.
+    static func groups(_ run: SchedulerSnapshot.Run) -> String {
+        let rows = StageGroup.all(of: run).map { group in
+            [
+                group.name, group.state, "\(Text.count(group.done))/\(Text.count(group.blocks))", "\(group.leased)",
+                group.retries > 0 ? "\(group.retries)" : "", Text.seconds(group.seconds),
+            ]
+        }
+        return Text.table(["stage", "state", "blocks", "leased", "retries", "work"], rows, rightAligned: [2, 3, 4, 5])
+    }
+
+    static func workers(_ workers: [SchedulerSnapshot.Worker]) -> String {
+        Text.table(
+            ["worker", "state", "tags", "slots", "leases", "blocks", "failures", "seen", "numerics", "build", "last error"],
+            workers.map { worker in
+                [
+                    worker.id.rawValue, worker.isDraining ? "draining" : worker.life.rawValue, worker.tags.joined(separator: ","),
+                    "\(worker.slots)", "\(worker.leases)", Text.count(worker.committedBlocks), "\(worker.failures)",
+                    Text.seconds(worker.secondsSinceSeen), worker.numericsClass?.rawValue ?? "", worker.build,
+                    worker.lastError.map { "\($0)" } ?? "",
+                ]
+            }, rightAligned: [3, 4, 5, 6, 7])
+    }
+
+    private static func indented(_ text: String) -> String {
+        text.split(separator: "\n", omittingEmptySubsequences: false).map { "  " + $0 }.joined(separator: "\n")
+    }
+}
+
+/// The stages of one kind together: all rounds and arms are one line and one bar.
+struct StageGroup {
+    var name: String
+    var blocks = 0
+    var done = 0
+    var leased = 0
+    var failed = 0
+    var cached = 0
+    var retries = 0
+    var seconds = 0.0
+    var waitsForPeople = false
+
+    var state: String {
+        if failed > 0 { return "\(failed) failed" }
+        if done == blocks { return cached == blocks ? "cached" : "done" }
+        if waitsForPeople { return "waiting for people" }
+        return leased > 0 || done > 0 ? "running" : "waiting"
+    }
+
+    static func all(of run: SchedulerSnapshot.Run) -> [StageGroup] {
+        var groups: [StageGroup] = []
+        var positions: [String: Int] = [:]
+        for stage in run.stages {
+            let position = positions[stage.group] ?? groups.count
+            if position == groups.count {
+                positions[stage.group] = position
+                groups.append(StageGroup(name: stage.group))
+            }
+            groups[position].blocks += stage.blocks
+            groups[position].done += stage.done
+            groups[position].leased += stage.leased
+            groups[position].failed += stage.failed + stage.quarantined
+            groups[position].cached += stage.cached
+            groups[position].retries += stage.retries
+            groups[position].seconds += stage.seconds
+            if stage.byPeople && stage.ready > 0 { groups[position].waitsForPeople = true }
+        }
+        return groups
+    }
+}
