@@ -39,15 +39,28 @@ enum FieldGuess {
         let header = String(plain.prefix { !$0.isNewline })
         let delimiters: [(String, Character)] = [(",", ","), (";", ";"), ("\\t", "\t"), ("|", "|")]
         let delimiter = delimiters.max { a, b in header.count { $0 == a.1 } < header.count { $0 == b.1 } } ?? delimiters[0]
-        // Good enough for guessing: quotes matter only when the data are really read.
-        let columns = header.split(separator: delimiter.1, omittingEmptySubsequences: false).map { $0.trimmingCharacters(in: ["\"", " "]) }
-        let rows = plain.split(whereSeparator: \.isNewline).dropFirst().prefix(200).map { line in
-            line.split(separator: delimiter.1, omittingEmptySubsequences: false).map(String.init)
-        }
+        let columns = split(header, delimiter.1)
+        let rows = plain.split(whereSeparator: \.isNewline).dropFirst().prefix(200).map { split(String($0), delimiter.1) }
         var lengths = [Int](repeating: 0, count: columns.count)
         for row in rows where row.count == columns.count { for (i, value) in row.enumerated() { lengths[i] += value.count } }
         let fields = try guess(columns, lengths, place: name)
         return (.csv(fields, delimiter: delimiter.0), columns)
+    }
+
+    /// One line at its delimiters outside of quotes. Good enough for guessing; the data are read by their own reader.
+    private static func split(_ line: String, _ delimiter: Character) -> [String] {
+        var fields = [""]
+        var isQuoted = false
+        for character in line {
+            if character == "\"" {
+                isQuoted.toggle()
+            } else if character == delimiter, !isQuoted {
+                fields.append("")
+            } else {
+                fields[fields.count - 1].append(character)
+            }
+        }
+        return fields
     }
 
     static func jsonl(_ head: String, name: String) throws(AMAFError) -> (DatasetFormat, [String]) {
