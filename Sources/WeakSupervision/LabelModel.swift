@@ -50,7 +50,7 @@ package enum LabelModelKind: String, Hashable, Sendable, Codable, CaseIterable {
     case dawidSkeneAbstain = "dawid-skene-abstain"
     /// Accuracies in closed form from the agreement of three functions at a time (Fu et al., 2020).
     case triplets
-    /// The mean of the opinions (log-odds) of log-linear and Dawid-Skene.
+    /// The weighted mean of the opinions (log-odds) of log-linear (1/3) and Dawid-Skene (2/3).
     case pooled
 }
 

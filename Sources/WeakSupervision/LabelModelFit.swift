@@ -115,10 +115,10 @@ extension FitBlock {
 }
 
 extension FittedLabelModel {
-    /// The mean of two models' log-odds, which is again a model of the same kind: a table a function.
+    /// A third of one model's log-odds and two thirds of the other's, which is again a model: a table a function.
     ///
     /// The two err in different ways (one accuracy a function cannot see asymmetric errors, a table a function overfits rare
-    /// classes); their mean is more often right than either where no gold says which to trust.
+    /// classes); where no gold says which to trust, both are heard.
     static func meanOpinion(_ coin: FittedLabelModel, _ tables: FittedLabelModel) -> FittedLabelModel {
         precondition(coin.functions == tables.functions && coin.classCount == tables.classCount, "two models of different votes")
         guard case .agreement(let weights) = coin.form, case .confusion(var table) = tables.form else {
@@ -128,13 +128,13 @@ extension FittedLabelModel {
         for j in coin.functions.indices {
             for column in table.columns(of: j) {
                 let own = column * k + Int(table.columnClass[column])
-                for y in 0..<k { table.logLikelihood[column * k + y] /= 2 }
-                table.logLikelihood[own] += weights[j] / 2
+                for y in 0..<k { table.logLikelihood[column * k + y] = table.logLikelihood[column * k + y] / 3 * 2 }
+                table.logLikelihood[own] += weights[j] / 3
             }
         }
         return FittedLabelModel(
             kind: .pooled, classCount: k, functions: coin.functions,
-            logBalance: zip(coin.logBalance, tables.logBalance).map { ($0 + $1) / 2 },
+            logBalance: zip(coin.logBalance, tables.logBalance).map { $0 / 3 + $1 / 3 * 2 },
             form: .confusion(table), iterations: coin.iterations + tables.iterations,
             hasConverged: coin.hasConverged && tables.hasConverged)
     }

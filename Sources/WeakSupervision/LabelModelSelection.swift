@@ -205,7 +205,7 @@ package enum LabelModelSelection {
             let n = Double(goldCount)
             rows.append(.init(name: name, options: options, accuracy: right / n, logLoss: loss / n))
         }
-        // Majority must not be beaten in accuracy by less than nothing: among models at least as often right, the best log loss.
+        // Never less often right than majority vote; of those models, the best probabilities.
         let bar = rows[0].accuracy ?? 0
         let able = rows.indices.filter { (rows[$0].accuracy ?? 0) >= bar - 1e-9 }
         let chosen = able.min { (rows[$0].logLoss ?? 0) < (rows[$1].logLoss ?? 0) } ?? 0

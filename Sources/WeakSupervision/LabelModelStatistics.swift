@@ -190,7 +190,9 @@ package struct TwoClassVotes: Sendable {
 
     /// Mass of class 1 by function and vote, and over all rows; `mass` receives it by row when given.
     func sums(_ scores: Scores, gold: [Int8]?, mass: UnsafeMutablePointer<Int32>? = nil) -> Sums {
-        var sums = Sums(zero: Array(repeating: 0, count: functionCount), one: Array(repeating: 0, count: functionCount))
+        var zero = [Int64](repeating: 0, count: functionCount)
+        var one = zero
+        var total: Int64 = 0
         cells.withUnsafeBufferPointer { cells in
             for start in stride(from: 0, to: rowCount, by: Self.chunkRows) {
                 let length = min(Self.chunkRows, rowCount - start)
@@ -198,12 +200,12 @@ package struct TwoClassVotes: Sendable {
                 func run(_ gold: UnsafePointer<Int8>?) {
                     amaf_two_class_step(
                         base + start * functionCount, length, length, functionCount, scores.base, scores.against, scores.favour, gold,
-                        &sums.zero, &sums.one, &sums.total, mass.map { $0 + start })
+                        &zero, &one, &total, mass.map { $0 + start })
                 }
                 if let gold { gold.withUnsafeBufferPointer { run($0.baseAddress.map { $0 + start }) } } else { run(nil) }
             }
         }
-        return sums
+        return Sums(zero: zero, one: one, total: total)
     }
 
     /// The mass of class 1 where nobody votes.

@@ -168,12 +168,13 @@ package struct LabelModelTrainer: Sendable {
         var mass = [Int64](repeating: 0, count: k)
         let classStart = confusion.countCount - k
         let columnOf = confusion.columnOf
+        var counted: Int64 = 0
         out.counts.withUnsafeMutableBufferPointer { counts in
             for row in 0..<rows.rowCount {
                 let range = Int(rows.offsets[row])..<Int(rows.offsets[row + 1])
                 let truth = gold?(rows.firstSample + row)
                 if range.isEmpty, truth == nil { continue }
-                out.counted += 1
+                counted += 1
                 if let truth {
                     for y in 0..<k { mass[y] = y == truth ? Int64(FixedPoint.massScale) : 0 }
                 } else {
@@ -190,6 +191,7 @@ package struct LabelModelTrainer: Sendable {
                 }
             }
         }
+        out.counted = counted
         return out
     }
 

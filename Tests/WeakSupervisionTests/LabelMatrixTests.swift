@@ -152,4 +152,59 @@ enum Sketch {
         #expect(sum == LFStatistics(whole, gold: gold))
         #expect(sum.samples == 256)
     }
+
+    /// Snorkel's columns on every shared set, to 1e-9 (Generators/lf_analysis.py).
+    @Test func analysisEqualsSnorkels() throws {
+        struct Table: Decodable {
+            struct Row: Decodable {
+                var polarity: [Int]
+                var numbers: [Double]
+                init(from decoder: any Decoder) throws {
+                    var fields = try decoder.unkeyedContainer()
+                    polarity = try fields.decode([Int].self)
+                    numbers = []
+                    while !fields.isAtEnd { numbers.append(try fields.decode(Double.self)) }
+                }
+            }
+            var coverage: Double
+            var overlap: Double
+            var conflict: Double
+            var rows: [Row]
+        }
+        let golden = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appending(path: "Golden/lf-analysis.json")
+        let tables = try JSONDecoder().decode([String: Table].self, from: Data(contentsOf: golden))
+        for (name, table) in tables.sorted(by: { $0.key < $1.key }) {
+            let votes: [[Int]]
+            let gold: [Int]
+            if name == "sst2" {
+                guard let csv = SharedData.bytes("weak-supervision/sst2-weak-signals/train.csv") else { return }
+                let rows = String(decoding: csv, as: UTF8.self).split(whereSeparator: \.isNewline).dropFirst()
+                    .map { $0.split(separator: ",").compactMap { Double($0).map { Int($0) } } }
+                votes = rows.map { Array($0.dropFirst()) }
+                gold = rows.map { $0[0] }
+            } else {
+                let parts = name.split(separator: "/").map(String.init)
+                guard let rows = try SharedData.wrench(parts[0], parts[1]) else { return }
+                votes = rows.map(\.weak_labels)
+                gold = rows.map(\.label)
+            }
+            let m = votes[0].count
+            var matrix = LabelMatrix(classCount: 6, functions: (0..<m).map { Sketch.id("lf\($0)") })
+            for first in stride(from: 0, to: votes.count, by: 256) {
+                let part = votes[first..<min(votes.count, first + 256)]
+                let columns = (0..<m).map { j in
+                    VoteColumn(function: matrix.functions[j], votes: PackedVotes(cells: part.map { Int16($0[j]) }))
+                }
+                try matrix.insert(VoteBlock(firstSample: first, rowCount: part.count, classCount: 6, columns: columns))
+            }
+            let analysis = LFAnalysis(LFStatistics(matrix) { gold[$0] })
+            #expect(abs(analysis.coverage - table.coverage) < 1e-9 && abs(analysis.overlap - table.overlap) < 1e-9, "\(name)")
+            #expect(abs(analysis.conflict - table.conflict) < 1e-9, "\(name)")
+            for (row, wanted) in zip(analysis.rows, table.rows) {
+                #expect(row.polarity == wanted.polarity)
+                let ours = [row.coverage, row.overlaps, row.conflicts, Double(row.correct), Double(row.incorrect), row.empiricalAccuracy]
+                for (x, y) in zip(ours, wanted.numbers) { #expect(abs(x - y) < 1e-9, "\(name) \(row.function)") }
+            }
+        }
+    }
 }

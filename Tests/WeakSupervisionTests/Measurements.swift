@@ -3,6 +3,18 @@ import Primitives
 import Testing
 import WeakSupervision
 
+/// Seconds of this thread's processor time: the machine that measures is rarely idle.
+func processorSeconds(_ body: () throws -> Void) rethrows -> Double {
+    func now() -> Double {
+        var time = timespec()
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+        return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+    }
+    let start = now()
+    try body()
+    return now() - start
+}
+
 /// Numbers for docs, not pass or fail: AMAF_MEASURE=1 swift test -c release --filter Measurements
 @Suite(.serialized, .enabled(if: ProcessInfo.processInfo.environment["AMAF_MEASURE"] != nil))
 struct Measurements {
@@ -38,10 +50,10 @@ struct Measurements {
         let blocks = stride(from: 0, to: texts.count, by: 4096).map { Array(texts[$0..<min(texts.count, $0 + 4096)]) }
         for _ in 0..<3 {
             var votes = 0
-            let time = ContinuousClock().measure {
+            let time = processorSeconds {
                 for block in blocks { for column in set.apply(texts: block).columns { column.votes.forEach { _, _ in votes += 1 } } }
             }
-            print("lf apply: \(Int(Double(texts.count) / time.seconds)) rows/s, \(votes) votes, 10 functions, one thread")
+            print("lf apply: \(Int(Double(texts.count) / time)) rows/s, \(votes) votes, 10 functions, one thread")
         }
     }
 
@@ -70,7 +82,7 @@ struct Measurements {
         for kind in LabelModelKind.allCases {
             let clock = ContinuousClock()
             let start = clock.now
-            guard let model = try? LabelModelTrainer.fit(matrix, options: LabelModelOptions(kind: kind)) else { continue }
+            guard let model = try? LabelModelFit.fit(matrix, options: LabelModelOptions(kind: kind)) else { continue }
             var right = 0
             var covered = 0
             for block in matrix.blocks {
@@ -83,6 +95,64 @@ struct Measurements {
             print(
                 "  \(kind.rawValue): accuracy on covered \(Double(right) / Double(covered)), on all \(Double(right) / Double(train.count)), \(start.duration(to: clock.now)), \(model.iterations) steps, accuracies \(model.accuracies.prefix(3))"
             )
+        }
+    }
+
+    /// The cells of the peers' benchmark: planted accuracies from 0.55 to 0.9, coverage 0.3.
+    @Test func labelModelSpeed() throws {
+        for (n, m, k, kind) in [
+            (100_000, 50, 2, LabelModelKind.mapEM), (1_000_000, 50, 2, .mapEM), (1_000_000, 50, 2, .logLinear),
+            (100_000, 10, 150, .logLinear),
+            (1_000_000, 10, 150, .logLinear),
+        ] {
+            let planted = SyntheticLabelMatrix(samples: n, classCount: k, accuracies: SyntheticLabelMatrix.spread(m), seed: 1)
+            let (matrix, truth) = try planted.make()
+            var model: FittedLabelModel?
+            var posteriors: [PosteriorBlock] = []
+            var fit: LabelModelFit?
+            let pack = processorSeconds { fit = LabelModelFit(matrix) }
+            let learn = try processorSeconds { model = try fit?.fit(LabelModelOptions(kind: kind)) }
+            guard let model, let fit else { return }
+            let predict = processorSeconds { posteriors = fit.blocks.map { model.posteriors(of: $0) } }
+            let score = LabelModelScore(k == 2 ? posteriors : Array(posteriors.prefix(8)), balance: model.classBalance) { truth[$0] }
+            // The oracle knows every accuracy.
+            var oracle = model
+            oracle.replaceAccuracies(planted.accuracies)
+            let best = LabelModelScore(fit.blocks.prefix(k == 2 ? 200 : 8).map { oracle.posteriors(of: $0) }, balance: model.classBalance) {
+                truth[$0]
+            }
+            print(
+                "label model \(kind.rawValue) n \(n) m \(m) k \(k): pack \(pack) s, fit \(learn) s (\(model.iterations) steps), predict \(predict) s, accuracy \(score.all.accuracy), oracle \(best.all.accuracy), peak \(peakMiB()) MiB"
+            )
+            if n == 1_000_000, kind == .mapEM {
+                let all = try processorSeconds { print(try LabelModelSelection.choose(LabelModelFit(matrix)).evidence.markdown) }
+                print("auto in all: \(all) s")
+            }
+        }
+    }
+
+    func peakMiB() -> Int {
+        let status = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? ""
+        let line = status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
+        return (line?.split(separator: " ").compactMap { Int($0) }.first ?? 0) / 1024
+    }
+
+    @Test func autoOnSharedSets() throws {
+        for name in ["youtube", "sms", "sms-repaired", "trec"] {
+            guard let result = try SharedSets.auto(name) else { return }
+            func line(_ part: LabelModelScore.Part) -> String {
+                "accuracy \(part.accuracy), F1 \(part.f1), log loss \(part.logLoss), ECE \(part.calibrationError)"
+            }
+            print(
+                "\(name): auto \(line(result.auto.all)); majority \(line(result.majority.all)); \(result.seconds) s\n\(result.evidence.markdown)"
+            )
+        }
+    }
+
+    @Test func autoOnCrowds() throws {
+        for name in ["adult-5", "cf", "dog", "fact-eval", "product", "sentiment", "sp", "web", "zencrowd-all", "zencrowd-in"] {
+            guard let (scores, evidence) = try SharedSets.crowd(name) else { return }
+            print("\(name): " + scores.map { "\($0) \((($1) * 10_000).rounded() / 100)" }.joined(separator: ", ") + "; " + evidence.reason)
         }
     }
 }
