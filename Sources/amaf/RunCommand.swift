@@ -130,7 +130,7 @@ struct LocalRun {
                 throw AMAFError(
                     "cli.workers-died", "All workers have ended", place: "\(folder)/state/workers", remedy: "See worker.log there.")
             }
-            flag.wait(milliseconds: 200)
+            flag.wait(milliseconds: 400)
         }
         guard let view = status.snapshot.runs.first else { preconditionFailure("a run without a view") }
         let results = RunResults(connection: connection, plan: preparation.plan, annotation: preparation.annotation)

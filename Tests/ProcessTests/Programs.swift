@@ -44,7 +44,7 @@ struct Programs {
         process.currentDirectoryURL = URL(fileURLWithPath: folder)
         process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
         let log = "\(folder)/\(UUID().uuidString).log"
-        FileManager.default.createFile(atPath: log, contents: nil)
+        _ = FileManager.default.createFile(atPath: log, contents: nil)
         let handle = FileHandle(forWritingAtPath: log)
         process.standardOutput = handle
         process.standardError = handle
@@ -60,7 +60,7 @@ struct Programs {
         process.arguments = Array(arguments.dropFirst())
         process.currentDirectoryURL = URL(fileURLWithPath: folder)
         process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
-        FileManager.default.createFile(atPath: "\(folder)/\(log)", contents: nil)
+        _ = FileManager.default.createFile(atPath: "\(folder)/\(log)", contents: nil)
         let handle = FileHandle(forWritingAtPath: "\(folder)/\(log)")
         process.standardOutput = handle
         process.standardError = handle
