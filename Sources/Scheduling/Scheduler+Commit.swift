@@ -159,7 +159,10 @@ extension Scheduler {
     private mutating func acceptIgnoringFence(_ commit: LeaseCommit, of w: Int, at now: Instant) -> [CommitVerdict]? {
         guard let (r, s) = stage(ofDead: commit.fence) else { return nil }
         return commit.results.map { result in
-            guard runs[r].stages[s].cells[result.block].state == .leased else { return arbitrateDead(commit.fence, result) }
+            guard [.leased, .ready].contains(runs[r].stages[s].cells[result.block].state) else {
+                return arbitrateDead(commit.fence, result)
+            }
+            runs[r].stages[s].cells[result.block].isBackingOff = false
             accept(result, r, s, by: commit.fence, w, at: now)
             return .accepted
         }

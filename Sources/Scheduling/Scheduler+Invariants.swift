@@ -62,6 +62,11 @@ extension Scheduler {
                     case .leased:
                         active += 1
                         precondition(cell.live > 0 && cell.live <= 2 && cell.fence != 0, "\(place)/\(b) is leased with \(cell.live) leases")
+                        let holder = leases[Fence(rawValue: cell.fence)]
+                        precondition(
+                            holder?.stage == s && holder?.run == r && holder?.blocks.contains(b) == true
+                                && holder.map { Int32($0.worker) } == cell.worker,
+                            "\(place)/\(b) names fence \(cell.fence), which does not cover it")
                         precondition(!isReady || cell.live == 1, "\(place)/\(b) is offered for a third lease")
                     case .done:
                         precondition(cell.result >= 0 && !isReady, "\(place)/\(b) is done without a result or offered")

@@ -56,7 +56,7 @@ extension Scheduler {
     /// One lease less covers an uncommitted block.
     private mutating func uncover(_ r: Int, _ s: Int, _ b: Int, _ end: LeaseEnd, at now: Instant) {
         runs[r].stages[s].cells[b].live -= 1
-        guard runs[r].stages[s].cells[b].live == 0 else { return }
+        guard runs[r].stages[s].cells[b].live == 0 else { return pointToSurvivor(r, s, b) }
         runs[r].stages[s].move(b, to: .ready)
         markDirty(r, s, b)
         if end == .expired || end == .revoked {
@@ -70,6 +70,17 @@ extension Scheduler {
         }
         if end == .failed { return withdraw(r, s, b) }
         offer(r, s, b, at: now)
+    }
+
+    /// A second fence died: the row must name the one that lives, or the next head would take the dead one for it.
+    private mutating func pointToSurvivor(_ r: Int, _ s: Int, _ b: Int) {
+        for raw in runs[r].stages[s].leases {
+            guard let lease = leases[Fence(rawValue: raw)], lease.blocks.contains(b) else { continue }
+            runs[r].stages[s].cells[b].fence = raw
+            runs[r].stages[s].cells[b].worker = Int32(lease.worker)
+            return markDirty(r, s, b)
+        }
+        preconditionFailure("block \(b) of \(runs[r].plan.stages[s].id) is covered by a lease that its stage does not list")
     }
 
     /// Full jitter: uniform below min(cap, base·2^(failures − 1)), as in "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).

@@ -88,7 +88,7 @@ struct Scenario {
             )
         }
         let speed = 0.05 + 0.4 * random.uniform()
-        let blocks = 9 + random.index(below: 8)
+        let blocks = 14 + random.index(below: 10)
         for kind in ["ingest", "features", "functions", "fit", "annotate", "score", "aggregate", "report"] {
             behaviours[kind] = Behaviour(seconds: speed * (0.5 + random.uniform()))
         }
@@ -128,14 +128,9 @@ struct Scenario {
         let armed =
             kinds.filter { $0 != .cancelRun && $0 != .pauseRun && chance(0.5) } + (chance(0.15) ? [.cancelRun] : [])
             + (chance(0.2) ? [.pauseRun] : [])
-        if !armed.isEmpty {
-            for _ in 0..<(5 + random.index(below: 8)) {
-                faults.append(
-                    (
-                        .origin + .nanoseconds(Int64(random.uniform() * Double(faultsEnd.nanoseconds))),
-                        armed[random.index(below: armed.count)]
-                    ))
-            }
+        for _ in 0..<(5 + random.index(below: 8)) {
+            let at = Instant.origin + .nanoseconds(Int64(random.uniform() * Double(faultsEnd.nanoseconds)))
+            faults.append((at, armed.isEmpty ? .killWorker : armed[random.index(below: armed.count)]))
         }
         settings.parkTimeout = seconds(2, 10)
         settings.maximumParkedRequests = chance(0.2) ? 1 : 64

@@ -103,7 +103,14 @@ extension World {
             }
             coverage.note("history: \(entry.what)")
             if entry.what == "expired", let fence = entry.fence { checker.died(fence, at: now) }
-            if entry.what == "adopted", let fence = entry.fence { checker.adopted(fence, by: store.epoch, at: now) }
+            if entry.what == "adopted", let fence = entry.fence {
+                checker.adopted(fence, by: store.epoch, at: now)
+                // A commit of the same batch came after the HELLO that brought the fence back.
+                let tokens = Array((head?.asked ?? [:]).keys)
+                for token in tokens where head?.asked[token]?.renewedBefore[fence] != nil {
+                    head?.asked[token]?.renewedBefore[fence] = now
+                }
+            }
         }
         trace(UInt64(changes.tasks.count))
         if bug == .commitBeforeJournal { performEffects() }
