@@ -92,6 +92,23 @@ package struct StageSpec: Hashable, Sendable, Codable {
     }
 }
 
+extension StageSpec {
+    /// A plan is stored once and read by every later release: fields that came after 0.1.0's first schema have defaults.
+    package init(from decoder: any Decoder) throws {
+        let fields = try decoder.container(keyedBy: CodingKeys.self)
+        self.init(
+            id: try fields.decode(StageID.self, forKey: .id), kind: try fields.decode(String.self, forKey: .kind),
+            codeVersion: try fields.decode(Int.self, forKey: .codeVersion), parameters: try fields.decode(String.self, forKey: .parameters),
+            blocks: try fields.decode(Int.self, forKey: .blocks), inputs: try fields.decode([StageInput].self, forKey: .inputs),
+            placement: try fields.decode(StagePlacement.self, forKey: .placement),
+            performer: try fields.decode(Performer.self, forKey: .performer),
+            costsMoney: try fields.decode(Bool.self, forKey: .costsMoney),
+            leaseLimit: try fields.decodeIfPresent(Int.self, forKey: .leaseLimit),
+            group: try fields.decode(String.self, forKey: .group), samples: try fields.decodeIfPresent(Int.self, forKey: .samples) ?? 0,
+            blockSize: try fields.decodeIfPresent(Int.self, forKey: .blockSize) ?? 0)
+    }
+}
+
 /// A run as submitted: its stages in an order in which every input comes before its reader.
 package struct RunPlan: Hashable, Sendable, Codable {
     package var id: RunID

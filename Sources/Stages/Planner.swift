@@ -194,9 +194,14 @@ package struct Planner {
         performer: StageSpec.Performer = .workers
     ) {
         guard let version = StageRegistry.codeVersion(of: kind) else { preconditionFailure("no executor for '\(kind)'") }
+        // Which samples lie behind the blocks, for the search of a sample that kills its process.
+        let readsSamples = inputs.contains { $0.name == "samples" && $0.reach == .sameBlock } || kind == IngestStage.kind
+        let data = id.rawValue.hasPrefix("test/") ? testIndex : index
+        let range = readsSamples ? data?.plan : nil
         stages.append(
             StageSpec(
-                id: id, kind: kind, codeVersion: version, parameters: parameters, blocks: blocks, inputs: inputs, performer: performer))
+                id: id, kind: kind, codeVersion: version, parameters: parameters, blocks: blocks, inputs: inputs, performer: performer,
+                samples: range?.samples ?? 0, blockSize: range?.blockSize ?? 0))
     }
 
     private func same(_ name: String, _ stage: StageID) -> StageInput {

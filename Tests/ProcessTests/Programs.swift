@@ -101,6 +101,9 @@ final class TestCluster {
     init(_ programs: Programs, port: Int) throws {
         self.programs = programs
         self.port = port
+        // Short leases, so that the leases of a killed worker are seen to expire within the test.
+        let defaults = "scheduler: {lease-time-to-live: 2 s, beat-interval: 500 ms, suspect-after: 1 s, recovery-grace: 2 s}\n"
+        try Data(defaults.utf8).write(to: URL(fileURLWithPath: "\(programs.folder)/defaults.yaml"))
         coordinator = try Self.serve(programs, port: port, key: key, number: 0)
         try FileManager.default.createDirectory(atPath: "\(programs.folder)/store", withIntermediateDirectories: true)
         chmod("\(programs.folder)/store", 0o700)
@@ -110,7 +113,7 @@ final class TestCluster {
         try programs.start(
             [
                 "\(programs.bin)/amaf-coordinator", "serve", "--store", "\(programs.folder)/store", "--control", "tcp://127.0.0.1:\(port)",
-                "--artifacts", "tcp://127.0.0.1:\(port + 1)",
+                "--artifacts", "tcp://127.0.0.1:\(port + 1)", "--defaults", "\(programs.folder)/defaults.yaml",
             ], log: "coordinator-\(number).log", environment: ["AMAF_JOIN_KEY": key])
     }
 

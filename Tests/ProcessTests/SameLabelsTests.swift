@@ -22,7 +22,7 @@ import Testing
     @Test func killedWorkersAndAKilledCoordinatorChangeNothing() throws {
         let programs = try Programs("kills")
         defer { programs.remove() }
-        let pipeline = try programs.pipeline(samples: 12_000)
+        let pipeline = try programs.pipeline(samples: 20_000)
         let (status, output) = try programs.run(
             "amaf", ["run", pipeline, "--workers", "2", "--output", "\(programs.folder)/calm", "--quiet"])
         #expect(status == 0, "\(output)")
@@ -41,7 +41,7 @@ import Testing
         progress = try #require(try cluster.wait(run, share: 0.3))
         cluster.killWorker(1)
         try cluster.startWorker()
-        progress = try #require(try cluster.wait(run, share: 0.45))
+        progress = try #require(try cluster.wait(run, share: 0.6))
         let (revoked, redone) = (progress.revoked, progress.redone)
         try cluster.killCoordinatorAndRestart(1)
         progress = try #require(try cluster.wait(run, share: 1))
