@@ -19,6 +19,8 @@ package struct LabelModelTrainer: Sendable {
     package private(set) var model: FittedLabelModel
     package private(set) var isFinished: Bool
     private var accuracies: [Double]
+    /// Votes that the prior counts for, by function.
+    private let strengths: [Double]
     /// nil for agreement forms.
     private var confusion: ConfusionFit?
 
@@ -34,6 +36,11 @@ package struct LabelModelTrainer: Sendable {
         self.options = options
         let balance = try Self.balance(options.classBalance, classCount: k, goldCounts: goldCounts)
         accuracies = Array(repeating: min(max(options.priorAccuracy, 1e-3), 0.999), count: functions.count)
+        // The accuracy of a function that speaks for one class only cannot be told from the class balance: left to itself EM
+        // may explain such votes by a world of one class. Two pseudo-votes a vote keep it near what it is believed to be.
+        strengths = functions.indices.map { j in
+            max(options.priorStrength, polarity.isUnipolar(j) ? 2 * Double(polarity.votes(of: j)) : 0)
+        }
         isFinished = polarity.voteCount == 0
         model = FittedLabelModel(
             kind: options.kind, classCount: k, functions: functions, logBalance: balance.map { FixedPoint.score(log($0)) },
@@ -226,6 +233,7 @@ package struct LabelModelTrainer: Sendable {
         } else {
             for j in 0..<m {
                 let agreed = Double(counts[j]) / FixedPoint.massScale
+                let s = strengths[j]
                 next[j] = min(max((agreed + s * options.priorAccuracy) / (Double(counts[m + j]) + s), 1e-3), 0.999)
             }
         }
@@ -311,14 +319,18 @@ package struct VotePolarity: Hashable, Sendable, Codable {
         for i in counts.indices { counts[i] += other.counts[i] }
     }
 
-    /// Votes of the functions that vote for two classes or more (at least 1 % of their votes), as a share of all votes.
+    func votes(of j: Int) -> Int64 { counts[j * classCount..<(j + 1) * classCount].reduce(0, +) }
+
+    /// Whether a function speaks for one class in more than 99 % of its votes.
+    func isUnipolar(_ j: Int) -> Bool {
+        let all = votes(of: j)
+        let largest = counts[j * classCount..<(j + 1) * classCount].max() ?? 0
+        return (all - largest) * 100 < all
+    }
+
+    /// Votes of the functions that vote for two classes or more, as a share of all votes.
     var multipolarShare: Double {
-        var multipolar: Int64 = 0
-        for j in 0..<functionCount {
-            let mine = counts[j * classCount..<(j + 1) * classCount]
-            let all = mine.reduce(0, +)
-            if let largest = mine.max(), (all - largest) * 100 >= all { multipolar += all }
-        }
+        let multipolar = (0..<functionCount).reduce(Int64(0)) { isUnipolar($1) ? $0 : $0 + votes(of: $1) }
         return Double(multipolar) / Double(max(1, voteCount))
     }
 }

@@ -44,6 +44,20 @@ import WeakSupervision
         }
     }
 
+    /// Keyword functions of one class each: EM must not drift into a world of one class.
+    @Test(arguments: [LabelModelKind.logLinear, .mapEM])
+    func unipolarFunctionsDoNotCollapse(kind: LabelModelKind) throws {
+        let (matrix, truth) = try SyntheticLabelMatrix(
+            samples: 5000, classCount: 2, accuracies: [0.75, 0.6, 0.7, 0.65, 0.8, 0.55], style: .unipolar, classBalance: [0.7, 0.3], seed: 5
+        ).make()
+        func accuracy(_ kind: LabelModelKind) throws -> Double {
+            let model = try LabelModelFit.fit(matrix, options: LabelModelOptions(kind: kind))
+            let posteriors = matrix.blocks.map { model.posteriors(of: VoteRows($0, classCount: 2)) }
+            return LabelModelScore(posteriors, balance: model.classBalance) { truth[$0] }.covered.accuracy
+        }
+        #expect(try accuracy(kind) > accuracy(.majority) - 0.03)
+    }
+
     @Test func repeatedFunctionsAreFlagged() throws {
         let (matrix, _) = try SyntheticLabelMatrix(
             samples: 20_000, classCount: 3, accuracies: [0.7, 0.8, 0.75, 0.7, 0.7], coverage: 0.6, style: .correlated(copies: 2), seed: 1
