@@ -37,7 +37,11 @@ struct Preparation {
             let loaded = try LabelingFunctionFile.load(file)
             try loaded.check(classNames: index.classNames)
             // Compiling finds what reading cannot: a regular expression that is none.
-            _ = try LabelingFunctionSet(specs: loaded.specs, classNames: index.classNames)
+            do {
+                _ = try LabelingFunctionSet(specs: loaded.specs, classNames: index.classNames)
+            } catch {
+                throw loaded.located(error)
+            }
             functions = loaded
             functionBytes = Array(CanonicalJSON.encode(loaded.specs).utf8)
         } else {

@@ -267,7 +267,7 @@ struct RunResults {
         report.processes = processes.map { .init(name: $0.name, peakMemoryBytes: $0.peakMemoryBytes, cpuSeconds: $0.cpuSeconds) }
         let totals = status.totals
         report.scheduling = .init(
-            workers: status.workers.count, leasesGranted: totals.leasesGranted, leasesRevoked: totals.leasesExpired + totals.leasesRevoked,
+            workers: status.workers.count, leasesGranted: totals.leasesGranted, leasesRevoked: totals.leasesTakenBack,
             blocksDone: totals.accepted + totals.cached, blocksRedone: totals.blocksRedone, duplicates: totals.duplicates,
             fenced: totals.fenced,
             conflicts: totals.conflicts, quarantinedBlocks: totals.quarantinedBlocks)

@@ -23,7 +23,7 @@ enum StatusText {
         parts.append(status.snapshot.workers.isEmpty ? "no workers" : workers(status.snapshot.workers))
         let totals = status.snapshot.totals
         parts.append(
-            "leases: \(Text.count(totals.leasesGranted)) granted, \(totals.leasesExpired + totals.leasesRevoked) revoked; blocks: \(Text.count(totals.accepted)) done, \(totals.blocksRedone) redone, \(totals.duplicates) duplicate, \(totals.fenced) fenced, \(totals.conflicts) in conflict"
+            "leases: \(Text.count(totals.leasesGranted)) granted, \(totals.leasesTakenBack) revoked; blocks: \(Text.count(totals.accepted)) done, \(totals.blocksRedone) redone, \(totals.duplicates) duplicate, \(totals.fenced) fenced, \(totals.conflicts) in conflict"
         )
         return parts.joined(separator: "\n\n")
     }

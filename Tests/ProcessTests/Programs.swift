@@ -161,7 +161,9 @@ final class TestCluster {
         func sum(_ key: String) -> Int { stages.reduce(0) { $0 + ($1[key] as? Int ?? 0) } }
         return Progress(
             state: view["state"] as? String ?? "", done: sum("done"), blocks: sum("blocks"),
-            revoked: (totals["leasesExpired"] as? Int ?? 0) + (totals["leasesRevoked"] as? Int ?? 0),
+            // As `Totals.leasesTakenBack`.
+            revoked: max(
+                (totals["leasesExpired"] as? Int ?? 0) + (totals["leasesRevoked"] as? Int ?? 0), totals["secondFences"] as? Int ?? 0),
             redone: totals["blocksRedone"] as? Int ?? 0)
     }
 
