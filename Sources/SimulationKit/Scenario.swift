@@ -98,7 +98,7 @@ struct Scenario {
         }
         if chance(0.15) { behaviours["functions"]?.doomed = [random.index(below: blocks)] }
         if chance(0.25) { behaviours["score"]?.neededShift = 1 + random.index(below: 3) }
-        if chance(0.1) { behaviours["functions"]?.isUnreproducible = true }
+        if chance(0.2) { behaviours["functions"]?.isUnreproducible = true }
         // Blocks that are no sample ranges cannot be bisected: they are quarantined whole.
         let hasSamples = chance(0.8)
         let withPeople = chance(0.4)

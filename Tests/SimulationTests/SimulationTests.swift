@@ -21,7 +21,7 @@ import Testing
     }
 
     @Test func seedsAreClean() async {
-        let report = await Simulation.campaign(seeds: 1..<151, threads: 2)
+        let report = await Simulation.campaign(seeds: 1..<81, threads: 2)
         #expect(report.failed.isEmpty, "\(report.failed.map { "seed \($0.seed): \($0.violations)" })")
         #expect(report.coverage.counts["tasks", default: 0] / report.seeds >= 50)
     }
