@@ -249,6 +249,7 @@ struct CoordinatorLoop {
         switch request {
         case .submit(let source, let artifacts):
             let plan = try plan(from: source)
+            try Scheduler.validate(plan)
             let missing = try store.artifacts.missing(among: artifacts)
             guard missing.isEmpty else {
                 throw AMAFError(
