@@ -40,6 +40,7 @@ struct CoordinatorLoop {
     /// Why the store does not take anything at present; shown by `status`.
     private(set) var storeError: AMAFError?
     private var refusals = Refusals()
+    private var vitals: [WorkerID: ReportedVitals] = [:]
 
     typealias InlineArtifactToStore = Storage.InlineArtifact
 
@@ -207,7 +208,12 @@ struct CoordinatorLoop {
         let event: Scheduler.Event
         switch request {
         case .lease(let freeSlots): event = .leaseRequested(worker, freeSlots: freeSlots, token: token(for: waiting))
-        case .beat(let fences): event = .beat(worker, leases: fences, token: token(for: waiting))
+        case .beat(let fences, let reported):
+            if let reported {
+                let clock = Int64(Date().timeIntervalSince1970 * 1000)
+                vitals[worker] = ReportedVitals(reported, of: worker, headClockMilliseconds: clock)
+            }
+            event = .beat(worker, leases: fences, token: token(for: waiting))
         case .commit(let commits, let riding):
             try take(riding, of: commits)
             event = .committed(worker, commits, token: token(for: waiting))
@@ -216,6 +222,7 @@ struct CoordinatorLoop {
         case .bye:
             event = .bye(worker, token(for: waiting))
             sessions.close(worker)
+            vitals[worker] = nil
         default:
             throw AMAFError("coordinator.not-allowed", "Worker \(worker) sent an operator's message")
         }
@@ -268,9 +275,9 @@ struct CoordinatorLoop {
                     throw AMAFError("coordinator.no-run", "There is no run '\(run)'", remedy: "See `amaf status`.")
                 }
             }
-            show(StatusDocument(snapshot, head: headStatus(at: now)), to: waiting)
+            show(StatusDocument(snapshot, vitals: sortedVitals, head: headStatus(at: now)), to: waiting)
         case .workers:
-            show(WorkersDocument(scheduler.snapshot(at: now)), to: waiting)
+            show(WorkersDocument(scheduler.snapshot(at: now), vitals: sortedVitals), to: waiting)
         case .cancel(let run): change(.cancel(run), waiting, at: now)
         case .pause(let run): change(.pause(run), waiting, at: now)
         case .resume(let run): change(.resume(run), waiting, at: now)
@@ -302,6 +309,8 @@ struct CoordinatorLoop {
         effects += scheduler.handle(event, at: now)
         answers.append((waiting, .done))
     }
+
+    private var sortedVitals: [ReportedVitals] { vitals.values.sorted { $0.worker < $1.worker } }
 
     private func headStatus(at now: Instant) -> StatusDocument.Head {
         StatusDocument.Head(

@@ -14,17 +14,24 @@ package struct StatusDocument: Codable, Sendable {
     }
     package var head: Head
     package var snapshot: SchedulerSnapshot
+    /// By worker; those that have not sent any yet are missing.
+    package var vitals: [ReportedVitals]
 
-    package init(_ snapshot: SchedulerSnapshot, head: Head) {
+    package init(_ snapshot: SchedulerSnapshot, vitals: [ReportedVitals], head: Head) {
         self.head = head
         self.snapshot = snapshot
+        self.vitals = vitals
     }
 }
 
 package struct WorkersDocument: Codable, Sendable {
     package var workers: [SchedulerSnapshot.Worker]
+    package var vitals: [ReportedVitals]
 
-    package init(_ snapshot: SchedulerSnapshot) { workers = snapshot.workers }
+    package init(_ snapshot: SchedulerSnapshot, vitals: [ReportedVitals]) {
+        workers = snapshot.workers
+        self.vitals = vitals
+    }
 }
 
 package struct ExplanationDocument: Codable, Sendable {

@@ -44,6 +44,9 @@ package struct DatasetIndex: Hashable, Sendable, Codable {
     package var plan: BlockPlan
     /// For each block the parts of the source that hold it; one, except where a block crosses from one split into the next.
     package var blocks: [[Segment]]
+    /// SHA-256 of each block's segments, end to end: what a worker that reads ranges, or a copy of its own, checks them with.
+    /// Nil in indexes made by releases before 0.2.
+    package var blockDigests: [Digest]?
     /// Gold labels index into this list. By value when every name is a whole number, by UTF-8 bytes otherwise.
     package var classNames: [String]
     /// Rows with a gold label among the classes.
@@ -59,6 +62,14 @@ package struct DatasetIndex: Hashable, Sendable, Codable {
 
     package var quarantinedRows: Int { quarantine.reduce(0) { $0 + $1.rows } }
     package var samples: Int { plan.samples }
+
+    /// Whether these are the bytes that were indexed as this block; true where the index holds no digest of it.
+    package func verifies(_ segments: [[UInt8]], asBlock block: Int) -> Bool {
+        guard let blockDigests, blockDigests.indices.contains(block) else { return true }
+        var hasher = DigestHasher()
+        for segment in segments { hasher.update(segment) }
+        return hasher.finish() == blockDigests[block]
+    }
 }
 
 extension DatasetIndex {

@@ -95,7 +95,13 @@ package struct DatasetSource: Sendable {
             }
             drain(TextPackCursor(bytes, offset: 0, row: 0), into: &builder)
         }
-        return try builder.finish(digest: digest, byteCount: bytes.count, columns: columns, classNames: classNames)
+        var index = try builder.finish(digest: digest, byteCount: bytes.count, columns: columns, classNames: classNames)
+        index.blockDigests = index.blocks.map { segments in
+            var hasher = DigestHasher()
+            for segment in segments { hasher.update(UnsafeRawBufferPointer(rebasing: bytes[segment.bytes])) }
+            return hasher.finish()
+        }
+        return index
     }
 
     private func drain(_ cursor: some RowCursor, into builder: inout IndexBuilder) {

@@ -84,7 +84,7 @@ struct IndexBuilder {
         }
         return DatasetIndex(
             format: format, name: name, sourceDigest: digest, sourceByteCount: byteCount,
-            plan: BlockPlan(samples: samples, blockSize: blockSize), blocks: blocks, classNames: names,
+            plan: BlockPlan(samples: samples, blockSize: blockSize), blocks: blocks, blockDigests: nil, classNames: names,
             labelledRows: labels.values.reduce(0, +), columns: columns, duplicates: duplicates,
             quarantine: quarantine.sorted { $0.key < $1.key }.map { DatasetIndex.QuarantineCount(code: $0.key, rows: $0.value) },
             quarantineExamples: examples)

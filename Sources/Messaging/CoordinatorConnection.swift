@@ -123,6 +123,25 @@ package final class CoordinatorConnection: @unchecked Sendable {
         return bytes
     }
 
+    /// A part of an artifact. Its bytes cannot be checked against the digest of the whole: the caller knows a digest of the part.
+    package func fetch(_ digest: Digest, range: Range<Int>, deadline: Duration = .seconds(60)) throws(AMAFError) -> [UInt8] {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(range.count)
+        while bytes.count < range.count {
+            let start = range.lowerBound + bytes.count
+            let length = min(range.upperBound - start, WireLimits.artifactChunk)
+            let response = try ask(.get(digest, offset: start, length: length), deadline: deadline)
+            guard case .chunk(let offset, let total, let chunk) = response, offset == start else { throw .unexpectedReply }
+            guard !chunk.isEmpty else {
+                throw AMAFError(
+                    "artifact.short", "Artifact \(digest) has \(total) bytes, fewer than the \(range.upperBound) asked for",
+                    remedy: "Submit the run again so that its sources are stored anew.")
+            }
+            bytes.append(contentsOf: chunk)
+        }
+        return bytes
+    }
+
     package func isHeld(_ digest: Digest, deadline: Duration = .seconds(60)) throws(AMAFError) -> Bool {
         guard case .held(let held) = try ask(.have([digest]), deadline: deadline), held.count == 1 else { throw .unexpectedReply }
         return held[0]

@@ -3,29 +3,22 @@ import Primitives
 
 /// `ingest`: reads each block's rows from the data set's source into samples, and gold labels apart from them.
 ///
-/// - Inputs: `index` (the `DatasetIndex`), `source` (the plain bytes).
+/// - Inputs: `index` (the `DatasetIndex`), `source` (the plain bytes, of which it reads the ranges of its blocks).
 /// - Outputs: `samples` (`SampleBlock`), `gold` (`GoldBlock`), `masked` (positions of quarantined rows, Int64 each).
 package struct IngestStage: StageExecutor {
     package static let kind = "ingest"
     package static let codeVersion = 1
+    package static let rangedInputs = ["source"]
 
     package init() {}
 
     package func run(_ task: StageTask) throws {
         let index = try task.datasetIndex()
-        let source = try task.inputs.single("source")
+        let digest = try task.inputs.digests("source")[0]
+        var reader = SourceReader(index, digest: digest, access: task.sources)
         for block in task.blocks {
-            let segments: [[UInt8]] = try source.withBytes { bytes in
-                try index.blocks[block].map { segment in
-                    guard segment.bytes.upperBound <= bytes.count else {
-                        throw AMAFError(
-                            "dataset.changed",
-                            "The source of '\(index.name)' has \(bytes.count) bytes where its index expects \(segment.bytes.upperBound)",
-                            remedy: "Submit the run again so that the source is indexed anew.")
-                    }
-                    return [UInt8](bytes[segment.bytes])
-                }
-            }
+            let fetchedBefore = reader.fetchedBytes
+            let segments = try reader.segments(ofBlock: block)
             let contents = try index.readBlock(block, segments: segments)
             var masked = ByteWriter()
             for row in contents.samples.quarantined { masked.write(Int64(row.position)) }
@@ -35,7 +28,10 @@ package struct IngestStage: StageExecutor {
                     StageOutput("samples", contents.samples.encode()), StageOutput("gold", contents.gold.encode()),
                     StageOutput("masked", masked.bytes),
                 ],
-                metrics: ["rows": Double(contents.samples.samples.count), "quarantined": Double(contents.samples.quarantined.count)])
+                metrics: [
+                    "rows": Double(contents.samples.samples.count), "quarantined": Double(contents.samples.quarantined.count),
+                    "source_bytes_fetched": Double(reader.fetchedBytes - fetchedBefore),
+                ])
         }
     }
 }

@@ -12,9 +12,15 @@ package protocol StageExecutor: Sendable {
     static var kind: String { get }
     /// Raised whenever the output changes for the same input.
     static var codeVersion: Int { get }
+    /// Inputs of which the executor reads byte ranges through `StageTask.sources`; they are not fetched before it starts.
+    static var rangedInputs: [String] { get }
     init()
     /// Computes every block of `task.blocks`, in order, and calls `task.emit` for each.
     func run(_ task: StageTask) throws
+}
+
+extension StageExecutor {
+    package static var rangedInputs: [String] { [] }
 }
 
 /// One lease as an executor sees it.
@@ -26,20 +32,23 @@ package struct StageTask {
     /// Batches are divided by 2^shift after the slot ran out of memory.
     package let batchShift: Int
     package let inputs: StageInputs
+    package let sources: SourceAccess
     /// Parsed objects that outlive the lease, by digest.
     package let cache: ObjectCache
     private let emitBlock: (Int, [StageOutput], [String: Double]) throws -> Void
     private let cancelled: () -> Bool
 
     package init(
-        parameters: String, blocks: Range<Int>, maskedSamples: [Int], batchShift: Int, inputs: StageInputs, cache: ObjectCache,
-        isCancelled: @escaping () -> Bool, emit: @escaping (Int, [StageOutput], [String: Double]) throws -> Void
+        parameters: String, blocks: Range<Int>, maskedSamples: [Int], batchShift: Int, inputs: StageInputs,
+        sources: SourceAccess = SourceAccess(), cache: ObjectCache, isCancelled: @escaping () -> Bool,
+        emit: @escaping (Int, [StageOutput], [String: Double]) throws -> Void
     ) {
         self.parameters = parameters
         self.blocks = blocks
         self.maskedSamples = maskedSamples
         self.batchShift = batchShift
         self.inputs = inputs
+        self.sources = sources
         self.cache = cache
         self.cancelled = isCancelled
         self.emitBlock = emit

@@ -4,7 +4,7 @@ package enum StageRegistry {
         IngestStage.self, ExtractFeaturesStage.self, DocumentFrequencyStage.self, ApplyLabelingFunctionsStage.self, FitLabelModelStage.self,
         ApplyLabelModelStage.self, TrainClassifierStage.self, ScoreUncertaintyStage.self, SelectForReviewStage.self,
         SimulatedReviewStage.self,
-        FitAggregationStage.self, AggregateStage.self, EvaluateStage.self, ExportStage.self,
+        FitAggregationStage.self, AggregateStage.self, EvaluateStage.self, ExportStage.self, DiagnosticStage.self,
     ]
 
     package static func executor(for kind: String) -> (any StageExecutor)? { executors.first { $0.kind == kind }?.init() }
@@ -13,4 +13,7 @@ package enum StageRegistry {
 
     /// For plans: the version that this build's executor has.
     package static func codeVersion(of kind: String) -> Int? { executors.first { $0.kind == kind }?.codeVersion }
+
+    /// Inputs that the kind's executor reads by range; none for a kind that this build does not know.
+    package static func rangedInputs(of kind: String) -> [String] { executors.first { $0.kind == kind }?.rangedInputs ?? [] }
 }

@@ -1,6 +1,29 @@
 package import Primitives
 package import Scheduling
 
+/// How a worker's machine is at a beat. Only shown to operators: no decision hangs on it.
+package struct WorkerVitals: Hashable, Sendable, Codable {
+    /// The machine's own idea of the time, in milliseconds since 1970; the difference to the head's is its clock skew.
+    package var wallClockMilliseconds: Int64
+    /// On the disk of the worker's folder.
+    package var diskFreeBytes: UInt64
+    package var memoryAvailableBytes: UInt64
+    /// Slot processes that ended by themselves since the agent started.
+    package var slotDeaths: Int
+    /// What went wrong last on the worker's own side; empty when nothing did.
+    package var lastError: String
+
+    package init(
+        wallClockMilliseconds: Int64, diskFreeBytes: UInt64, memoryAvailableBytes: UInt64, slotDeaths: Int, lastError: String
+    ) {
+        self.wallClockMilliseconds = wallClockMilliseconds
+        self.diskFreeBytes = diskFreeBytes
+        self.memoryAvailableBytes = memoryAvailableBytes
+        self.slotDeaths = slotDeaths
+        self.lastError = lastError
+    }
+}
+
 /// What a worker, an artifact client or an operator asks of the coordinator.
 ///
 /// Each is idempotent by its request id: one that got no reply is sent again with the same id. Who sends it is told by
@@ -19,8 +42,8 @@ package enum Request: Hashable, Sendable {
 
     /// May be parked by the coordinator until there is work.
     case lease(freeSlots: Int)
-    /// All leases the worker holds.
-    case beat([Fence])
+    /// All leases the worker holds, and how its machine is.
+    case beat([Fence], WorkerVitals?)
     /// Finished blocks of leases; `inline` brings the bytes of artifacts of at most `WireLimits.inlineArtifact`. PROGRESS
     /// is the same with `isLast` false.
     case commit([LeaseCommit], inline: [InlineArtifact])

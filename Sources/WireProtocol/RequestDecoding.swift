@@ -28,7 +28,9 @@ extension Request {
         case .lease:
             let message: WireLeaseRequest = try reader.message(from: body)
             return .lease(freeSlots: try reader.int(message.freeSlots, "the number of free slots"))
-        case .beat: return .beat(try fences(reader, body))
+        case .beat:
+            let message: WireBeatRequest = try reader.message(from: body)
+            return .beat(message.fences.map { Fence(rawValue: $0) }, message.hasVitals ? try vitals(message.vitals, reader) : nil)
         case .commit: return try commit(try reader.message(from: body), tail, reader)
         case .fail: return try fail(try reader.message(from: body), reader)
         case .release: return .release(try fences(reader, body))
@@ -80,6 +82,13 @@ extension Request {
             .results, .done, .unsupported, .failed:
             preconditionFailure("\(type) passed for a request")
         }
+    }
+
+    private static func vitals(_ message: WireVitals, _ reader: BodyReader) throws(AMAFError) -> WorkerVitals {
+        WorkerVitals(
+            wallClockMilliseconds: message.wallClockMs, diskFreeBytes: message.diskFreeBytes,
+            memoryAvailableBytes: message.memoryAvailableBytes, slotDeaths: try reader.int(message.slotDeaths, "the number of slot deaths"),
+            lastError: message.lastError)
     }
 
     private static func limit(_ value: Int, _ most: Int, _ what: String) throws(AMAFError) {

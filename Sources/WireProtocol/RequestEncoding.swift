@@ -46,7 +46,20 @@ extension Request {
                     $0.proof = Data(proof.bytes)
                 })
         case .lease(let freeSlots): return part(.lease, WireLeaseRequest.with { $0.freeSlots = wireInteger(freeSlots) })
-        case .beat(let fences): return part(.beat, WireFences.with { $0.fences = fences.map(\.rawValue) })
+        case .beat(let fences, let vitals):
+            return part(
+                .beat,
+                WireBeatRequest.with {
+                    $0.fences = fences.map(\.rawValue)
+                    guard let vitals else { return }
+                    $0.vitals = WireVitals.with {
+                        $0.wallClockMs = vitals.wallClockMilliseconds
+                        $0.diskFreeBytes = vitals.diskFreeBytes
+                        $0.memoryAvailableBytes = vitals.memoryAvailableBytes
+                        $0.slotDeaths = wireInteger(vitals.slotDeaths)
+                        $0.lastError = vitals.lastError
+                    }
+                })
         case .commit(let commits, let inline):
             return part(.commit, Self.message(commits, inline), tail: inline.flatMap(\.bytes)[...])
         case .fail(let fence, let report): return part(.fail, Self.message(fence, report))

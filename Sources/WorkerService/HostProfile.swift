@@ -26,5 +26,14 @@ package enum HostProfile {
 
     package static func name() -> String { ProcessInfo.processInfo.hostName }
 
+    /// `MemAvailable` of /proc/meminfo; 0 where that is hidden.
+    package static func availableMemoryBytes() -> UInt64 {
+        guard let text = try? String(contentsOfFile: "/proc/meminfo", encoding: .utf8),
+            let line = text.split(separator: "\n").first(where: { $0.hasPrefix("MemAvailable:") }),
+            let kilobytes = line.split(separator: " ").dropFirst().first.flatMap({ UInt64($0) })
+        else { return 0 }
+        return kilobytes << 10
+    }
+
     package static func memoryBytes() -> UInt64 { ProcessInfo.processInfo.physicalMemory }
 }

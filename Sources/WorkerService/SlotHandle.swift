@@ -11,6 +11,7 @@ final class SlotHandle {
         case blockDone(slot: Int, Fence, SlotBlockResult)
         case leaseDone(slot: Int, Fence)
         case failed(slot: Int, Fence, FailureReport)
+        case read(slot: Int, number: UInt64, Digest, Range<Int>)
         /// The process is gone; `signal` is 0 for an ordinary exit.
         case died(slot: Int, process: pid_t, signal: Int32, status: Int32)
     }
@@ -79,7 +80,8 @@ final class SlotHandle {
                 case .blockDone(let fence, let block): handOver(.blockDone(slot: slot, fence, block))
                 case .leaseDone(let fence): handOver(.leaseDone(slot: slot, fence))
                 case .failed(let fence, let report): handOver(.failed(slot: slot, fence, report))
-                case .run, .cancel: preconditionFailure("a slot sent a message that only agents send")
+                case .read(let number, let digest, let range): handOver(.read(slot: slot, number: number, digest, range))
+                case .run, .cancel, .rangeReady, .readFailed: preconditionFailure("a slot sent a message that only agents send")
                 }
             }
             var status: Int32 = 0
@@ -96,6 +98,12 @@ final class SlotHandle {
     var isRunning: Bool { socket != nil }
 
     func run(_ grant: LeaseGrant) { _ = socket?.send(.run(grant)) }
+    func answer(_ number: UInt64, _ result: Result<String, AMAFError>) {
+        switch result {
+        case .success(let path): _ = socket?.send(.rangeReady(number, path: path))
+        case .failure(let error): _ = socket?.send(.readFailed(number, error))
+        }
+    }
     func cancel(_ fence: Fence) { _ = socket?.send(.cancel(fence)) }
     func kill() { if process > 0 { Foundation.kill(process, SIGKILL) } }
 

@@ -16,7 +16,12 @@ package enum SlotProcess {
     ///   - socket: the descriptor inherited from the agent.
     ///   - cacheFolder: where the agent puts inputs and this process its large outputs.
     ///   - objectCacheBytes: how much of parsed inputs may stay in memory between leases.
-    package static func serve(socket descriptor: Int32, cacheFolder: String, objectCacheBytes: Int) {
+    ///   - memoryLimitBytes: the process ends with `memoryExitCode` once it holds more than so much of its own; 0 for no limit.
+    ///   - dataFolders: where data sets may lie on this machine.
+    package static func serve(
+        socket descriptor: Int32, cacheFolder: String, objectCacheBytes: Int, memoryLimitBytes: Int, dataFolders: [String]
+    ) {
+        if memoryLimitBytes > 0 { MemoryWatch.start(limit: memoryLimitBytes) }
         // Without its agent a slot has no one to work for, even in the middle of a long kernel: this thread sees the agent's end
         // of the socket close and ends the process.
         let watch = Thread {
@@ -28,25 +33,27 @@ package enum SlotProcess {
         watch.start()
         let socket = SlotSocket(descriptor: descriptor)
         let cache = ObjectCache(limit: objectCacheBytes)
-        var cancelled: Set<Fence> = []
         guard socket.send(.ready) else { return }
 
         while let message = try? socket.receive() {
             switch message {
             case .run(let grant):
-                run(grant, socket: socket, cacheFolder: cacheFolder, cache: cache, cancelled: &cancelled)
-            case .cancel:
+                run(grant, socket: socket, cacheFolder: cacheFolder, dataFolders: dataFolders, cache: cache)
+            case .cancel, .readFailed:
                 break  // The lease has ended meanwhile.
-            case .ready, .blockDone, .leaseDone, .failed:
+            case .rangeReady(_, let path):
+                unlink(path)
+            case .ready, .blockDone, .leaseDone, .failed, .read:
                 preconditionFailure("the agent sent a message that only slots send")
             }
         }
     }
 
     private static func run(
-        _ grant: LeaseGrant, socket: SlotSocket, cacheFolder: String, cache: ObjectCache, cancelled: inout Set<Fence>
+        _ grant: LeaseGrant, socket: SlotSocket, cacheFolder: String, dataFolders: [String], cache: ObjectCache
     ) {
         var stop = false
+        var reads: UInt64 = 0
         var current: Int?
         func isCancelled() -> Bool {
             while !stop && socket.hasInput {
@@ -58,6 +65,30 @@ package enum SlotProcess {
                 if case .cancel(let fence) = message, fence == grant.fence { stop = true }
             }
             return stop
+        }
+        func readRange(_ digest: Digest, _ range: Range<Int>) throws -> [UInt8] {
+            reads += 1
+            guard socket.send(.read(reads, digest, range)) else { throw CancellationError() }
+            while true {
+                guard let message = try socket.receive() else { throw CancellationError() }
+                switch message {
+                case .rangeReady(let number, let path):
+                    defer { unlink(path) }
+                    guard number == reads else { continue }  // Of an earlier lease that was taken away.
+                    let bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: path)))
+                    guard bytes.count == range.count else {
+                        throw AMAFError(
+                            "artifact.short", "Artifact \(digest) gave \(bytes.count) of \(range.count) bytes", isTransient: true)
+                    }
+                    return bytes
+                case .readFailed(let number, let error):
+                    if number == reads { throw error }
+                case .cancel(let fence):
+                    if fence == grant.fence { throw CancellationError() }
+                case .run, .ready, .blockDone, .leaseDone, .failed, .read:
+                    preconditionFailure("the agent sent a message that does not belong into a lease")
+                }
+            }
         }
         do {
             guard let executor = StageRegistry.executor(for: grant.kind) else {
@@ -78,7 +109,7 @@ package enum SlotProcess {
             var cpu = processCPUSeconds()
             let task = StageTask(
                 parameters: grant.parameters, blocks: grant.blocks, maskedSamples: grant.maskedSamples, batchShift: grant.batchShift,
-                inputs: inputs, cache: cache, isCancelled: isCancelled
+                inputs: inputs, sources: SourceAccess(folders: dataFolders, readRange: readRange), cache: cache, isCancelled: isCancelled
             ) { block, outputs, metrics in
                 current = block
                 var results: [TaskOutput] = []
@@ -124,4 +155,35 @@ private func processCPUSeconds() -> Double {
     var time = timespec()
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time)
     return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
+}
+
+/// Ends the slot when it holds too much memory of its own, so that the machine's other slots and its agent never notice. The agent
+/// reads the exit code and reports a want of memory instead of a crash.
+enum MemoryWatch {
+    static let exitCode: Int32 = 86
+
+    static func start(limit: Int) {
+        let thread = Thread {
+            let page = Int(sysconf(Int32(_SC_PAGESIZE)))
+            while true {
+                // Pages of mapped inputs are the kernel's to take back, so they do not count.
+                if let held = privateBytes(pageSize: page), held > limit {
+                    FileHandle.standardError.write(
+                        Data("slot \(getpid()): holds \(held >> 20) MiB, over its limit of \(limit >> 20) MiB\n".utf8))
+                    _exit(exitCode)
+                }
+                usleep(20_000)
+            }
+        }
+        thread.stackSize = 128 << 10
+        thread.start()
+    }
+
+    /// Resident less shared pages, from the second and third fields of /proc/self/statm.
+    private static func privateBytes(pageSize: Int) -> Int? {
+        guard let text = try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8) else { return nil }
+        let fields = text.split(separator: " ")
+        guard fields.count > 2, let resident = Int(fields[1]), let shared = Int(fields[2]) else { return nil }
+        return (resident - shared) * pageSize
+    }
 }

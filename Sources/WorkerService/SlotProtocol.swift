@@ -9,8 +9,14 @@ enum SlotMessage {
     // Agent to slot.
     case run(LeaseGrant)
     case cancel(Fence)
+    /// The answer to the `read` of this number: a file that the slot reads and deletes. Never the bytes themselves, because a slot that
+    /// has stopped reading its socket must not stop the agent.
+    case rangeReady(UInt64, path: String)
+    case readFailed(UInt64, AMAFError)
     // Slot to agent.
     case ready
+    /// A range of an artifact that is not in the cache, wanted for the lease that runs.
+    case read(UInt64, Digest, Range<Int>)
     case blockDone(Fence, SlotBlockResult)
     case leaseDone(Fence)
     case failed(Fence, FailureReport)
@@ -24,7 +30,7 @@ struct SlotBlockResult: Codable, Sendable {
 }
 
 extension SlotMessage {
-    private enum Kind: UInt8 { case run = 1, cancel, ready, blockDone, leaseDone, failed }
+    private enum Kind: UInt8 { case run = 1, cancel, ready, blockDone, leaseDone, failed, read, rangeReady, readFailed }
 
     func encoded() -> [UInt8] {
         var writer = ByteWriter()
@@ -78,14 +84,38 @@ extension SlotMessage {
             writer.write(Kind.failed.rawValue)
             writer.write(fence.rawValue)
             writer.write(report.failureClass.rawValue)
-            writer.write(report.error.code)
-            writer.write(report.error.message)
-            writer.write(report.error.place)
-            writer.write(report.error.remedy)
-            writer.write(UInt8(report.error.isTransient ? 1 : 0))
+            Self.write(report.error, to: &writer)
             writer.write(Int64(report.block ?? -1))
+        case .read(let number, let digest, let range):
+            writer.write(Kind.read.rawValue)
+            writer.write(number)
+            writer.append(raw: digest.bytes)
+            writer.write(Int64(range.lowerBound))
+            writer.write(Int64(range.upperBound))
+        case .rangeReady(let number, let path):
+            writer.write(Kind.rangeReady.rawValue)
+            writer.write(number)
+            writer.write(path)
+        case .readFailed(let number, let error):
+            writer.write(Kind.readFailed.rawValue)
+            writer.write(number)
+            Self.write(error, to: &writer)
         }
         return writer.bytes
+    }
+
+    private static func write(_ error: AMAFError, to writer: inout ByteWriter) {
+        writer.write(error.code)
+        writer.write(error.message)
+        writer.write(error.place)
+        writer.write(error.remedy)
+        writer.write(UInt8(error.isTransient ? 1 : 0))
+    }
+
+    private static func readError(_ reader: inout ByteReader) throws(AMAFError) -> AMAFError {
+        AMAFError(
+            try reader.readString(), try reader.readString(), place: try reader.readString(), remedy: try reader.readString(),
+            isTransient: try reader.read(UInt8.self) == 1)
     }
 
     static func decode(_ bytes: [UInt8]) throws(AMAFError) -> SlotMessage {
@@ -102,9 +132,18 @@ extension SlotMessage {
         var reader = ByteReader(buffer, of: "slot message")
         guard let kind = Kind(rawValue: try reader.read()) else { throw AMAFError("slot.garbled", "A slot message has an unknown kind") }
         if kind == .ready { return .ready }
-        let fence = Fence(rawValue: try reader.read())
+        let number: UInt64 = try reader.read()
+        let fence = Fence(rawValue: number)
         switch kind {
         case .ready: return .ready
+        case .read:
+            let digest = Digest(bytes: try reader.readRaw(Digest.byteCount))
+            let lower = Int(try reader.read(Int64.self))
+            let upper = Int(try reader.read(Int64.self))
+            guard lower >= 0, upper >= lower else { throw AMAFError("slot.garbled", "A slot asks for bytes \(lower) to \(upper)") }
+            return .read(number, digest, lower..<upper)
+        case .rangeReady: return .rangeReady(number, path: try reader.readString())
+        case .readFailed: return .readFailed(number, try readError(&reader))
         case .cancel: return .cancel(fence)
         case .leaseDone: return .leaseDone(fence)
         case .run:
@@ -149,17 +188,9 @@ extension SlotMessage {
                 fence, SlotBlockResult(result: BlockResult(block: block, outputs: outputs, metrics: metrics), inline: inline))
         case .failed:
             let failureClass = FailureClass(rawValue: try reader.readString()) ?? .permanent
-            let code = try reader.readString()
-            let message = try reader.readString()
-            let place = try reader.readString()
-            let remedy = try reader.readString()
-            let isTransient = try reader.read(UInt8.self) == 1
+            let error = try readError(&reader)
             let block = Int(try reader.read(Int64.self))
-            return .failed(
-                fence,
-                FailureReport(
-                    failureClass, AMAFError(code, message, place: place, remedy: remedy, isTransient: isTransient),
-                    block: block < 0 ? nil : block))
+            return .failed(fence, FailureReport(failureClass, error, block: block < 0 ? nil : block))
         }
     }
 }

@@ -3,6 +3,7 @@ package import Logging
 package import Messaging
 import Primitives
 import Scheduling
+import Stages
 import Telemetry
 import WireProtocol
 
@@ -17,6 +18,7 @@ package final class WorkerAgent {
         /// Inputs lie in the cache, or one of them could not be had.
         case inputsReady(Fence, [(Digest, Int)], AMAFError?)
         case respawn(slot: Int)
+        case rangeRead(slot: Int, number: UInt64, Result<String, AMAFError>)
         case drain(within: Duration?)
     }
 
@@ -39,6 +41,8 @@ package final class WorkerAgent {
     private var inputsOfLease: [Fence: [Digest]] = [:]
     private var exitCode: Int32?
     private var lastContact: Instant
+    private var slotDeaths = 0
+    private var lastError = ""
 
     package init(_ configuration: WorkerConfiguration, connection: CoordinatorConnection, logger: Logger, bootNonce: UInt64) throws {
         self.configuration = configuration
@@ -48,6 +52,7 @@ package final class WorkerAgent {
         slots = (0..<configuration.slots).map(SlotHandle.init(slot:))
         transfers.maxConcurrentOperationCount = 4
         lastContact = SystemClock.now()
+        try FileManager.default.createDirectory(atPath: configuration.root + "/ranges", withIntermediateDirectories: true)
         let hello = WorkerHello(
             worker: configuration.worker, bootNonce: bootNonce, tags: configuration.tags.sorted(), slots: configuration.slots,
             memoryBytes: configuration.memoryBytes, numericsClass: configuration.numericsClass, build: AMAFVersion.current,
@@ -90,6 +95,7 @@ package final class WorkerAgent {
         switch happening {
         case .slot(let event): handle(event, at: now)
         case .respawn(let slot): start(slots[slot])
+        case .rangeRead(let slot, let number, let result): slots[slot].answer(number, result)
         case .drain(let deadline):
             logger.info("draining")
             perform(state.handle(.drainRequested(within: deadline), at: now))
@@ -133,12 +139,15 @@ package final class WorkerAgent {
             }
             cache.pin(block.result.outputs.map(\.digest))
             perform(state.handle(.blockFinished(fence, block.result), at: now))
+        case .read(let slot, let number, let digest, let range):
+            readRange(digest, range, number: number, slot: slot)
         case .leaseDone(let slot, let fence):
             let wasCancelled = running[slot]?.fence != fence
             running[slot] = nil
             perform(state.handle(wasCancelled ? .slotReady(slot) : .leaseFinished(slot: slot, fence), at: now))
         case .failed(let slot, let fence, let report):
             running[slot] = nil
+            lastError = report.error.description
             logger.warning("lease failed", metadata: ["fence": "\(fence)", "error": "\(report.error)"])
             perform(state.handle(.leaseFailed(slot: slot, fence, report), at: now))
         case .died(let slot, let process, let signal, let status):
@@ -146,10 +155,11 @@ package final class WorkerAgent {
             guard exitCode == nil else { return }
             let wasAtWork = running.removeValue(forKey: slot) != nil
             if killed.remove(slot) == nil {
-                let how = signal != 0 ? "signal \(signal)" : "exit code \(status)"
-                logger.warning("slot process ended", metadata: ["slot": "\(slot)", "process": "\(process)", "how": "\(how)"])
-                let error = AMAFError("slot.died", "The slot's process ended by \(how)", place: "\(configuration.worker) slot \(slot)")
-                perform(state.handle(.slotDied(slot, .crash, error), at: now))
+                let (failureClass, error) = cause(ofSlot: slot, signal: signal, status: status)
+                slotDeaths += 1
+                lastError = error.description
+                logger.warning("slot process ended", metadata: ["slot": "\(slot)", "process": "\(process)", "error": "\(error)"])
+                perform(state.handle(.slotDied(slot, failureClass, error), at: now))
             }
             if wasAtWork || fetching[slot] != nil {
                 start(slots[slot])
@@ -161,13 +171,35 @@ package final class WorkerAgent {
         }
     }
 
+    private func cause(ofSlot slot: Int, signal: Int32, status: Int32) -> (FailureClass, AMAFError) {
+        let place = "\(configuration.worker) slot \(slot)"
+        if signal == 0 && status == MemoryWatch.exitCode {
+            let limit = configuration.memoryLimitPerSlotBytes >> 20
+            return (
+                .resource,
+                AMAFError(
+                    "slot.out-of-memory", "The slot's process held more than its limit of \(limit) MiB", place: place,
+                    remedy: "Start the worker with a higher --memory-per-slot, or give the stage smaller batches.")
+            )
+        }
+        let how = signal != 0 ? "signal \(signal) (\(String(cString: strsignal(signal))))" : "exit code \(status)"
+        let hint = signal == SIGKILL ? "Nobody here sent it: look for the kernel's out-of-memory killer in `dmesg`." : ""
+        return (.crash, AMAFError("slot.died", "The slot's process ended by \(how)", place: place, remedy: hint))
+    }
+
     private func start(_ slot: SlotHandle) {
         var environment = ProcessInfo.processInfo.environment
         // One BLAS thread a slot: two change the bits and gain little.
         environment["OPENBLAS_NUM_THREADS"] = "1"
+        environment["AMAF_ALLOW_EXEC"] = configuration.allowsExec ? "1" : "0"
+        // What the agent alone needs to know.
+        environment["AMAF_JOIN_KEY"] = nil
         let program = SlotHandle.Program(
             path: configuration.slotProgram,
-            arguments: ["slot", "--cache", cache.folder, "--object-cache-bytes", "\(configuration.objectCacheBytes)"],
+            arguments: [
+                "slot", "--cache", cache.folder, "--object-cache-bytes", "\(configuration.objectCacheBytes)", "--memory-limit-bytes",
+                "\(configuration.memoryLimitPerSlotBytes)",
+            ] + configuration.dataFolders.flatMap { ["--data", $0] },
             environment: environment)
         do {
             try slot.start(program) { [inbox] in inbox.put(.slot($0)) }
@@ -203,7 +235,7 @@ package final class WorkerAgent {
         case .hello(let hello): connection.hello(hello, deadline: deadline, completion: completion)
         case .lease(let freeSlots):
             connection.send(.lease(freeSlots: freeSlots), deadline: configuration.settings.leaseRequestTimeout, completion: completion)
-        case .beat(let fences): connection.send(.beat(fences), deadline: deadline, completion: completion)
+        case .beat(let fences): connection.send(.beat(fences, vitals()), deadline: deadline, completion: completion)
         case .fail(let fence, let report): connection.send(.fail(fence, report), deadline: deadline, completion: completion)
         case .release(let fences): connection.send(.release(fences), deadline: deadline, completion: completion)
         case .bye: connection.send(.bye, deadline: deadline, completion: completion)
@@ -245,7 +277,8 @@ package final class WorkerAgent {
     }
 
     private func startLease(_ slot: Int, _ grant: LeaseGrant) {
-        let needed = Set(grant.inputs.flatMap(\.digests)).sorted()
+        let ranged = StageRegistry.rangedInputs(of: grant.kind)
+        let needed = Set(grant.inputs.filter { !ranged.contains($0.name) }.flatMap(\.digests)).sorted()
         cache.pin(needed)
         inputsOfLease[grant.fence] = needed
         let missing = needed.filter { !cache.contains($0) }
@@ -270,6 +303,35 @@ package final class WorkerAgent {
                 inbox.put(.inputsReady(fence, fetched, error))
             }
         }
+    }
+
+    /// The range goes to the slot as a file.
+    private func readRange(_ digest: Digest, _ range: Range<Int>, number: UInt64, slot: Int) {
+        let (connection, inbox) = (connection, inbox)
+        let path = "\(configuration.root)/ranges/\(slot)-\(number)"
+        transfers.addOperation {
+            let result: Result<String, AMAFError>
+            do throws(AMAFError) {
+                let bytes = try connection.fetch(digest, range: range)
+                guard FileManager.default.createFile(atPath: path, contents: Data(bytes)) else {
+                    throw AMAFError(
+                        "worker.disk-full", "Cannot write \(bytes.count) bytes for a slot", place: path,
+                        remedy: "Free disk space or give the worker another --root.", isTransient: true)
+                }
+                result = .success(path)
+            } catch {
+                result = .failure(error)
+            }
+            inbox.put(.rangeRead(slot: slot, number: number, result))
+        }
+    }
+
+    private func vitals() -> WorkerVitals {
+        var disk = statvfs()
+        let free = statvfs(configuration.root, &disk) == 0 ? UInt64(disk.f_bavail) * UInt64(disk.f_frsize) : 0
+        return WorkerVitals(
+            wallClockMilliseconds: Int64(Date().timeIntervalSince1970 * 1000), diskFreeBytes: free,
+            memoryAvailableBytes: HostProfile.availableMemoryBytes(), slotDeaths: slotDeaths, lastError: lastError)
     }
 
     private func cancel(_ slot: Int) {

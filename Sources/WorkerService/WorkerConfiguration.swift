@@ -12,6 +12,12 @@ package struct WorkerConfiguration: Sendable {
     /// Parsed inputs that one slot keeps in memory.
     package var objectCacheBytes: Int
     package var memoryBytes: UInt64
+    /// A slot that holds more of its own than this is ended; 0 for no limit.
+    package var memoryLimitPerSlotBytes: Int
+    /// Folders of this machine in which data sets may lie under their own names.
+    package var dataFolders: [String]
+    /// Programs named in labeling functions may be run.
+    package var allowsExec: Bool
     package var numericsClass: NumericsClass
     package var host: String
     /// The program that slots run; the agent's own file.
@@ -22,7 +28,9 @@ package struct WorkerConfiguration: Sendable {
 
     package init(
         worker: WorkerID, root: String, tags: [String], slots: Int,
-        cacheLimitBytes: Int, objectCacheBytes: Int, memoryBytes: UInt64, numericsClass: NumericsClass, host: String, slotProgram: String,
+        cacheLimitBytes: Int, objectCacheBytes: Int, memoryBytes: UInt64,
+        memoryLimitPerSlotBytes: Int = 0, dataFolders: [String] = [], allowsExec: Bool = false, numericsClass: NumericsClass, host: String,
+        slotProgram: String,
         settings: WorkerSettings = WorkerSettings(), orphanTimeout: Duration? = nil
     ) {
         self.worker = worker
@@ -32,6 +40,9 @@ package struct WorkerConfiguration: Sendable {
         self.cacheLimitBytes = cacheLimitBytes
         self.objectCacheBytes = objectCacheBytes
         self.memoryBytes = memoryBytes
+        self.memoryLimitPerSlotBytes = memoryLimitPerSlotBytes
+        self.dataFolders = dataFolders
+        self.allowsExec = allowsExec
         self.numericsClass = numericsClass
         self.host = host
         self.slotProgram = slotProgram

@@ -42,6 +42,12 @@ struct Serve: ParsableCommand {
     var cacheBytes: Int = 4 << 30
     @Option(help: "Bytes of parsed inputs that one slot keeps in memory.")
     var objectCacheBytes: Int = 128 << 20
+    @Option(help: "Memory that one slot may hold, for example 2GiB or 400MiB; a slot above it is ended and its batches are halved.")
+    var memoryPerSlot: String?
+    @Option(help: "A folder of this machine in which data sets lie under their own names; may be given several times.")
+    var data: [String] = []
+    @Flag(help: "Let labeling functions run programs on this machine.")
+    var allowExec = false
     @Option(help: "Numerics class to report, instead of the one found here (tests of mixed clusters).")
     var numericsClass: String?
     @Flag(help: "Report the tag gpu without a device; everything says so.")
@@ -85,7 +91,9 @@ struct Serve: ParsableCommand {
         let configuration = WorkerConfiguration(
             worker: WorkerID(name), root: URL(fileURLWithPath: root).path, tags: tags, slots: slots, cacheLimitBytes: cacheBytes,
             objectCacheBytes: objectCacheBytes,
-            memoryBytes: HostProfile.memoryBytes(), numericsClass: numericsClass.map { NumericsClass($0) } ?? HostProfile.numericsClass(),
+            memoryBytes: HostProfile.memoryBytes(), memoryLimitPerSlotBytes: try memoryPerSlot.map { try ByteCount.parse($0) } ?? 0,
+            dataFolders: try data.map { try Self.folder($0) }, allowsExec: allowExec,
+            numericsClass: numericsClass.map { NumericsClass($0) } ?? HostProfile.numericsClass(),
             host: HostProfile.name(), slotProgram: try ProgramPath.own(),
             orphanTimeout: orphanSeconds.map { .seconds($0) })
         var logger = Logger(label: "worker")
@@ -98,6 +106,14 @@ struct Serve: ParsableCommand {
         defer { signals.stop() }
         logger.info("starting", metadata: ["coordinator": "\(coordinator)", "tags": "\(tags.joined(separator: ","))", "slots": "\(slots)"])
         return agent.run()
+    }
+
+    static func folder(_ path: String) throws -> String {
+        var isFolder: ObjCBool = false
+        guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue else {
+            throw AMAFError("worker.no-folder", "There is no folder '\(path)'", place: "--data", remedy: "Check the path or leave it out.")
+        }
+        return URL(fileURLWithPath: path).path
     }
 
     static func joinKeyText(file: String?) throws -> String {
@@ -122,9 +138,12 @@ struct Slot: ParsableCommand {
 
     @Option var cache: String
     @Option var objectCacheBytes: Int
+    @Option var memoryLimitBytes: Int = 0
+    @Option var data: [String] = []
 
     func run() throws {
         LogBootstrap.start(level: .info)
-        SlotProcess.serve(socket: 3, cacheFolder: cache, objectCacheBytes: objectCacheBytes)
+        SlotProcess.serve(
+            socket: 3, cacheFolder: cache, objectCacheBytes: objectCacheBytes, memoryLimitBytes: memoryLimitBytes, dataFolders: data)
     }
 }

@@ -74,6 +74,18 @@ enum Text {
         return minutes < 60 ? "\(minutes) min \(Int(value) % 60) s" : "\(minutes / 60) h \(minutes % 60) min"
     }
 
+    /// `+0.3 s`, `−3,600.0 s`: a difference of clocks.
+    static func signedSeconds(_ value: Double) -> String { (value < 0 ? "-" : "+") + fixed(abs(value), 1) + " s" }
+
+    static func bytes(_ count: Int) -> String {
+        var value = Double(count)
+        for unit in ["B", "KiB", "MiB", "GiB"] {
+            if value < 1024 { return fixed(value, unit == "B" ? 0 : 1) + " " + unit }
+            value /= 1024
+        }
+        return fixed(value, 1) + " TiB"
+    }
+
     /// Columns padded to their widest cell; the first left-aligned, numbers right-aligned.
     static func table(_ header: [String], _ rows: [[String]], rightAligned: Set<Int> = []) -> String {
         let widths = header.indices.map { column in ([header] + rows).map { $0[column].count }.max() ?? 0 }

@@ -74,8 +74,8 @@ struct Workers: ClusterQuestion {
     func request() -> Request { .workers }
     func run() throws { try ask() }
     func show(_ document: [UInt8]) throws {
-        let workers = try JSONText.decode(WorkersDocument.self, from: document, what: "list of workers").workers
-        Console.out(workers.isEmpty ? "no workers" : StatusText.workers(workers))
+        let list = try JSONText.decode(WorkersDocument.self, from: document, what: "list of workers")
+        Console.out(list.workers.isEmpty ? "no workers" : StatusText.workers(list.workers, list.vitals))
     }
 }
 

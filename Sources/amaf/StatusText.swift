@@ -2,6 +2,7 @@ import CoordinatorService
 import Foundation
 import Primitives
 import Scheduling
+import WireProtocol
 
 /// `amaf status` for people.
 enum StatusText {
@@ -20,7 +21,7 @@ enum StatusText {
             if !run.errors.isEmpty { parts.append(indented(run.errors.map { "\($0)" }.joined(separator: "\n"))) }
         }
         if status.snapshot.runs.isEmpty { parts.append("no runs") }
-        parts.append(status.snapshot.workers.isEmpty ? "no workers" : workers(status.snapshot.workers))
+        parts.append(status.snapshot.workers.isEmpty ? "no workers" : workers(status.snapshot.workers, status.vitals))
         let totals = status.snapshot.totals
         parts.append(
             "leases: \(Text.count(totals.leasesGranted)) granted, \(totals.leasesTakenBack) revoked; blocks: \(Text.count(totals.accepted)) done, \(totals.blocksRedone) redone, \(totals.duplicates) duplicate, \(totals.fenced) fenced, \(totals.conflicts) in conflict"
@@ -39,17 +40,24 @@ enum StatusText {
         return Text.table(["stage", "state", "blocks", "leased", "retries", "work"], rows, rightAligned: [2, 3, 4, 5])
     }
 
-    static func workers(_ workers: [SchedulerSnapshot.Worker]) -> String {
-        Text.table(
-            ["worker", "state", "tags", "slots", "leases", "blocks", "failures", "seen", "numerics", "build", "last error"],
+    static func workers(_ workers: [SchedulerSnapshot.Worker], _ vitals: [ReportedVitals]) -> String {
+        let reported = Dictionary(vitals.map { ($0.worker, $0) }, uniquingKeysWith: { $1 })
+        return Text.table(
+            [
+                "worker", "state", "tags", "slots", "leases", "blocks", "failures", "seen", "clock", "disk free", "slot deaths", "numerics",
+                "build", "last error",
+            ],
             workers.map { worker in
-                [
+                let machine = reported[worker.id]
+                let lastError = worker.lastError.map { "\($0)" } ?? worker.drainReason ?? machine?.vitals.lastError ?? ""
+                return [
                     worker.id.rawValue, worker.isDraining ? "draining" : worker.life.rawValue, worker.tags.joined(separator: ","),
                     "\(worker.slots)", "\(worker.leases)", Text.count(worker.committedBlocks), "\(worker.failures)",
-                    Text.seconds(worker.secondsSinceSeen), worker.numericsClass?.rawValue ?? "", worker.build,
-                    worker.lastError.map { "\($0)" } ?? "",
+                    Text.seconds(worker.secondsSinceSeen), machine.map { Text.signedSeconds($0.clockSkewSeconds) } ?? "",
+                    machine.map { Text.bytes(Int($0.vitals.diskFreeBytes)) } ?? "", machine.map { "\($0.vitals.slotDeaths)" } ?? "",
+                    worker.numericsClass?.rawValue ?? "", worker.build, lastError,
                 ]
-            }, rightAligned: [3, 4, 5, 6, 7])
+            }, rightAligned: [3, 4, 5, 6, 7, 8, 9, 10])
     }
 
     private static func indented(_ text: String) -> String {

@@ -42,7 +42,11 @@ enum SampleMessages {
                 heldFences: []), proof: digest(6)),
         .operatorHello(name: "ada", proof: digest(7)),
         .lease(freeSlots: 0), .lease(freeSlots: 64),
-        .beat([]), .beat([Fence(epoch: 1, counter: 1), Fence(rawValue: .max)]),
+        .beat([], nil), .beat([Fence(epoch: 1, counter: 1), Fence(rawValue: .max)], nil),
+        .beat(
+            [Fence(epoch: 1, counter: 1)],
+            WorkerVitals(
+                wallClockMilliseconds: -1, diskFreeBytes: .max, memoryAvailableBytes: 1 << 40, slotDeaths: 3, lastError: "slot 0: größer")),
         .commit([], inline: []),
         .commit(
             [

@@ -294,6 +294,50 @@ nonisolated struct WireFences: Sendable {
   init() {}
 }
 
+/// How the sender's machine is, for the operators' view; all of it optional.
+nonisolated struct WireVitals: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  var wallClockMs: Int64 = 0
+
+  var diskFreeBytes: UInt64 = 0
+
+  var memoryAvailableBytes: UInt64 = 0
+
+  var slotDeaths: UInt64 = 0
+
+  var lastError: String = String()
+
+  var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  init() {}
+}
+
+nonisolated struct WireBeatRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  var fences: [UInt64] = []
+
+  var vitals: WireVitals {
+    get {_vitals ?? WireVitals()}
+    set {_vitals = newValue}
+  }
+  /// Returns true if `vitals` has been explicitly set.
+  var hasVitals: Bool {self._vitals != nil}
+  /// Clears the value of `vitals`. Subsequent reads from it will return its default value.
+  mutating func clearVitals() {self._vitals = nil}
+
+  var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  init() {}
+
+  fileprivate var _vitals: WireVitals? = nil
+}
+
 /// Results column by column, so that a list of thousands costs a few fields instead of thousands of messages.
 nonisolated struct WireResultList: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
@@ -1309,6 +1353,95 @@ nonisolated extension WireFences: SwiftProtobuf.Message, SwiftProtobuf._MessageI
 
   static func ==(lhs: WireFences, rhs: WireFences) -> Bool {
     if lhs.fences != rhs.fences {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireVitals: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  static let protoMessageName: String = _protobuf_package + ".Vitals"
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}wall_clock_ms\0\u{3}disk_free_bytes\0\u{3}memory_available_bytes\0\u{3}slot_deaths\0\u{3}last_error\0")
+
+  mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularInt64Field(value: &self.wallClockMs) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.diskFreeBytes) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.memoryAvailableBytes) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.slotDeaths) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.lastError) }()
+      default: break
+      }
+    }
+  }
+
+  func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.wallClockMs != 0 {
+      try visitor.visitSingularInt64Field(value: self.wallClockMs, fieldNumber: 1)
+    }
+    if self.diskFreeBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.diskFreeBytes, fieldNumber: 2)
+    }
+    if self.memoryAvailableBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.memoryAvailableBytes, fieldNumber: 3)
+    }
+    if self.slotDeaths != 0 {
+      try visitor.visitSingularUInt64Field(value: self.slotDeaths, fieldNumber: 4)
+    }
+    if !self.lastError.isEmpty {
+      try visitor.visitSingularStringField(value: self.lastError, fieldNumber: 5)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  static func ==(lhs: WireVitals, rhs: WireVitals) -> Bool {
+    if lhs.wallClockMs != rhs.wallClockMs {return false}
+    if lhs.diskFreeBytes != rhs.diskFreeBytes {return false}
+    if lhs.memoryAvailableBytes != rhs.memoryAvailableBytes {return false}
+    if lhs.slotDeaths != rhs.slotDeaths {return false}
+    if lhs.lastError != rhs.lastError {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireBeatRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  static let protoMessageName: String = _protobuf_package + ".BeatRequest"
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}fences\0\u{1}vitals\0")
+
+  mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedFixed64Field(value: &self.fences) }()
+      case 2: try { try decoder.decodeSingularMessageField(value: &self._vitals) }()
+      default: break
+      }
+    }
+  }
+
+  func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.fences.isEmpty {
+      try visitor.visitPackedFixed64Field(value: self.fences, fieldNumber: 1)
+    }
+    try { if let v = self._vitals {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  static func ==(lhs: WireBeatRequest, rhs: WireBeatRequest) -> Bool {
+    if lhs.fences != rhs.fences {return false}
+    if lhs._vitals != rhs._vitals {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
