@@ -44,13 +44,14 @@ extension Scheduler {
 
     func row(_ r: Int, _ s: Int, _ b: Int) -> TaskRow {
         var cell = runs[r].stages[s].cells[b]
-        // A lease with masked samples is not for a new head to adopt: it would take a part for the whole.
-        if cell.state == .leased, runs[r].stages[s].masks[b] != nil || runs[r].stages[s].bisections[b] != nil { cell.state = .ready }
+        // A probe is not for a new head to take over: it would take a part for the whole.
+        if cell.state == .leased, runs[r].stages[s].bisections[b] != nil { cell.state = .ready }
         let holder = cell.state == .leased || cell.state == .done ? cell.worker : -1
         return TaskRow(
             run: runs[r].plan.id, stage: s, block: b, state: cell.state, fence: Fence(rawValue: cell.fence),
             worker: holder >= 0 ? workers[Int(holder)].id : nil, attempts: Int(cell.attempts),
             result: cell.state == .done ? archive.result(cell.result, block: b) : nil,
-            error: cell.state == .failed || cell.state == .quarantined ? runs[r].stages[s].errors[b] : nil)
+            error: cell.state == .failed || cell.state == .quarantined ? runs[r].stages[s].errors[b] : nil,
+            maskedSamples: runs[r].stages[s].masks[b] ?? [])
     }
 }

@@ -153,6 +153,7 @@ extension Scheduler {
         // A second poison sample of the block needs no more than one further death to be looked for.
         runs[r].stages[s].cells[b].deaths = 2
         totals.quarantinedSamples += 1
+        markDirty(r, s, b)
         tell("sample-quarantined", run: r, stage: s, blocks: b..<b + 1, "sample \(sample): \(error)")
         offer(r, s, b, at: now)
     }

@@ -23,6 +23,10 @@ extension Scheduler {
                 "a row names task \(s)/\(b), which run \(row.run) does not have")
             runs[r].stages[s].cells[b].attempts = UInt8(clamping: row.attempts)
             runs[r].stages[s].cells[b].fence = row.fence.rawValue
+            if !row.maskedSamples.isEmpty {
+                runs[r].stages[s].masks[b] = row.maskedSamples
+                runs[r].stages[s].cells[b].isIsolated = true
+            }
             if let id = row.worker { runs[r].stages[s].cells[b].worker = Int32(record(of: id, at: now)) }
             if row.fence.rawValue != 0, grants.last?.fence != row.fence.rawValue {
                 grants.append(OldGrant(fence: row.fence.rawValue, granted: GrantedAt(run: Int32(r), stage: Int32(s))))

@@ -98,10 +98,12 @@ package struct TaskRow: Hashable, Sendable {
     package var result: BlockResult?
     /// The last error when failed or quarantined.
     package var error: AMAFError?
+    /// Samples convicted of killing their process, left out in place by every later attempt. Sorted positions in the data set; they only grow.
+    package var maskedSamples: [Int]
 
     package init(
         run: RunID, stage: Int, block: Int, state: State, fence: Fence, worker: WorkerID? = nil, attempts: Int = 0,
-        result: BlockResult? = nil, error: AMAFError? = nil
+        result: BlockResult? = nil, error: AMAFError? = nil, maskedSamples: [Int] = []
     ) {
         self.run = run
         self.stage = stage
@@ -112,6 +114,7 @@ package struct TaskRow: Hashable, Sendable {
         self.attempts = attempts
         self.result = result
         self.error = error
+        self.maskedSamples = maskedSamples
     }
 }
 

@@ -6,6 +6,7 @@ internal import Scheduling
 // The first byte is the version of the form, so that a later form can live beside this one without a migration.
 private let resultForm: UInt8 = 1
 private let errorForm: UInt8 = 1
+private let samplesForm: UInt8 = 1
 
 func encode(_ result: BlockResult) -> Data {
     var writer = ByteWriter(reserving: 16 + result.outputs.count * 64 + result.metrics.count * 24)
@@ -64,6 +65,24 @@ func decodeError(_ data: Data) throws(AMAFError) -> AMAFError {
         AMAFError(
             try reader.readString(), try reader.readString(), place: try reader.readString(), remedy: try reader.readString(),
             isTransient: try reader.read(UInt8.self) != 0)
+    }
+}
+
+/// Positions of samples.
+func encode(samples: [Int]) -> Data {
+    var writer = ByteWriter(reserving: 5 + samples.count * 8)
+    writer.write(samplesForm)
+    writer.write(UInt32(samples.count))
+    for sample in samples { writer.write(Int64(sample)) }
+    return Data(writer.bytes)
+}
+
+func decodeSamples(_ data: Data) throws(AMAFError) -> [Int] {
+    try decoding(data, form: samplesForm, of: "stored list of samples") { (reader) throws(AMAFError) in
+        let count = try reader.read(UInt32.self)
+        var samples: [Int] = []
+        for _ in 0..<count { samples.append(Int(try reader.read(Int64.self))) }
+        return samples
     }
 }
 

@@ -63,7 +63,9 @@ package let schemaSteps: [SchemaStep] = [
                 id INTEGER PRIMARY KEY, target TEXT NOT NULL, key TEXT NOT NULL, body BLOB NOT NULL,
                 attempts INTEGER NOT NULL DEFAULT 0, last_error TEXT, created_at INTEGER NOT NULL,
                 UNIQUE (target, key));
-            """)
+            """),
+    // Positions of samples that every attempt at the block leaves out, because they killed their process. NULL for none.
+    SchemaStep(number: 2, sql: "ALTER TABLE tasks ADD COLUMN masked BLOB"),
 ]
 
 /// "AMAF" in ASCII, kept in the file's header, so that another program's database is not taken for a store.

@@ -38,7 +38,7 @@ func loadState(_ db: Database) throws -> StoredState {
     return state
 }
 
-let taskColumns = "SELECT run, stage, block, state, fence, worker, attempts, result, error FROM tasks"
+let taskColumns = "SELECT run, stage, block, state, fence, worker, attempts, result, error, masked FROM tasks"
 
 /// Names of workers by number, each looked up once.
 final class WorkerNames {
@@ -70,7 +70,8 @@ func task(_ row: Row, run: RunID, workers: WorkerNames) throws -> TaskRow {
         run: run, stage: row[1], block: row[2], state: state, fence: Fence(rawValue: UInt64(bitPattern: row[4])), worker: worker,
         attempts: row[6],
         result: row.hasNull(atIndex: 7) ? nil : try result(row, 7),
-        error: row.hasNull(atIndex: 8) ? nil : try row.withUnsafeData(atIndex: 8) { try decodeError($0 ?? Data()) })
+        error: row.hasNull(atIndex: 8) ? nil : try row.withUnsafeData(atIndex: 8) { try decodeError($0 ?? Data()) },
+        maskedSamples: row.hasNull(atIndex: 9) ? [] : try row.withUnsafeData(atIndex: 9) { try decodeSamples($0 ?? Data()) })
 }
 
 private func result(_ row: Row, _ column: Int) throws -> BlockResult {

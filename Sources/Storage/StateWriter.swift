@@ -65,9 +65,10 @@ struct StateWriter {
         guard !tasks.isEmpty else { return }
         let insert = try db.cachedStatement(
             sql: """
-                INSERT INTO tasks (run, stage, block, state, fence, worker, attempts, result, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+                INSERT INTO tasks (run, stage, block, state, fence, worker, attempts, result, error, masked)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 ON CONFLICT (run, stage, block) DO UPDATE SET state = excluded.state, fence = excluded.fence, worker = excluded.worker,
-                attempts = excluded.attempts, result = excluded.result, error = excluded.error
+                attempts = excluded.attempts, result = excluded.result, error = excluded.error, masked = excluded.masked
                 """)
         for task in tasks {
             var worker: Int64?
@@ -76,6 +77,7 @@ struct StateWriter {
                 try known.number(of: task.run, db), task.stage, task.block, Int64(task.state.rawValue),
                 Int64(bitPattern: task.fence.rawValue),
                 worker, task.attempts, task.result.map(encode), task.error.map(encode),
+                task.maskedSamples.isEmpty ? nil : encode(samples: task.maskedSamples),
             ])
             try insert.execute()
         }

@@ -31,6 +31,30 @@ import Testing
         #expect(cluster.state() == .succeeded)
     }
 
+    @Test func aConvictedSampleStaysMaskedUnderTheNextHead() {
+        var cluster = Cluster()
+        cluster.join("a")
+        cluster.send(.submitted(plan(stage("features", blocks: 2, samples: 32, blockSize: 16))))
+        while cluster.scheduler.totals.quarantinedSamples == 0 {
+            guard let grant = cluster.obtain("a", within: .seconds(60)).first else { return #expect(Bool(false), "no grant") }
+            if let killer = grant.blocks.first(where: { $0 == 1 && !grant.maskedSamples.contains(20) }) {
+                cluster.fail("a", grant.fence, .crash, block: killer)
+            } else {
+                _ = cluster.finish("a", grant)
+            }
+        }
+        cluster.restartHead()
+        cluster.join("a")
+        let grant = cluster.obtain("a", within: .seconds(60)).first { $0.blocks.contains(1) }
+        #expect(grant?.maskedSamples == [20] && grant?.blocks == 1..<2)
+        // Its lease may be taken over: the next head knows what it leaves out.
+        guard let grant else { return }
+        cluster.restartHead()
+        guard case .welcome(_, _, let keep, _)? = cluster.join("a", held: [grant.fence]).reply else { return #expect(Bool(false)) }
+        #expect(keep == [grant.fence])
+        #expect(cluster.finish("a", grant) == [.accepted])
+    }
+
     @Test func aGrantThatTheStoreLostIsAdoptedWhileItsTaskIsUncommitted() {
         var cluster = Cluster { $0.forcedLeaseBlocks = 1 }
         cluster.join("a")

@@ -192,6 +192,28 @@ import Testing
         try store.close()
     }
 
+    /// Schema 2: the samples that a block leaves out survive the head, in a store of schema 1 as well.
+    @Test func maskedSamplesAreKept() throws {
+        let folder = TemporaryFolder()
+        try withDatabase(folder.path) { db in try db.execute(sql: schemaOneFixture) }
+        var changes = StateChanges()
+        changes.tasks = [
+            TaskRow(
+                run: RunID("run-a"), stage: 0, block: 1, state: .ready, fence: Fence(rawValue: 7), attempts: 1, maskedSamples: [3, 1 << 40]),
+            TaskRow(
+                run: RunID("run-a"), stage: 1, block: 5, state: .done, fence: Fence(rawValue: 7), result: exampleResult(5),
+                maskedSamples: [9]),
+        ]
+        let store = try Store(folder: folder.path)
+        try store.apply(changes)
+        try store.close()
+        let again = try Store(folder: folder.path)
+        let tasks = try again.load().tasks
+        #expect(tasks.filter { !$0.maskedSamples.isEmpty } == changes.tasks)
+        #expect(tasks.count == exampleChanges().tasks.count + 1)
+        try again.close()
+    }
+
     private func nextOptions() -> StoreOptions {
         var options = testOptions()
         options.schema.append(
