@@ -55,7 +55,7 @@ let rooms: [Room] = [
     room("Storage", ["Primitives", "Scheduling"], packages: ["GRDB"], ownsCDoor: true),
     room("Manifests", ["Primitives", "Scheduling", "Datasets", "WeakSupervision", "ActiveLearning"], packages: ["Yams"]),
     room("Telemetry", ["Primitives"], packages: ["Logging"], ownsCDoor: true),
-    room("Messaging", ["Primitives", "Scheduling", "WireProtocol", "Telemetry", "CNNG"], ownsCDoor: true),
+    room("Messaging", ["Primitives", "Scheduling", "WireProtocol", "Telemetry", "CNNG", "CCrypto"], ownsCDoor: true),
     room("Integrations", ["Primitives", "Datasets"], ownsCDoor: true),
     room(
         "Stages",

@@ -63,6 +63,8 @@ final class ClientCore: @unchecked Sendable {
     private let socket: nng_socket
     private let slots: UnsafeMutablePointer<Slot>
     private var opened = 0
+    /// Set once, before the door is handed to anyone.
+    private var dialer = nng_dialer()
     private let gate = Gate()
     private let clerk = Inbox<ClerkEvent>()
     private let onConnection: @Sendable (Bool) -> Void
@@ -109,7 +111,6 @@ final class ClientCore: @unchecked Sendable {
             try check(nng_aio_alloc(&slot.pointee.operation, clientOperationDone, slot), "Opening context \(index) to \(self.address)")
             nng_aio_set_timeout(slot.pointee.operation, NNG_DURATION_INFINITE)
         }
-        var dialer = nng_dialer()
         try check(nng_dialer_create(&dialer, socket, self.address), "Preparing to dial \(self.address)")
         try check(
             nng_dialer_set_size(dialer, NNG_OPT_RECVMAXSZ, settings.replyLimit + protocolHeaderAllowance),
@@ -355,7 +356,9 @@ final class ClientCore: @unchecked Sendable {
         let isConnected = !state.pipes.isEmpty
         lock.unlock()
         for index in toCancel { cancel(index) }
-        for (call, hadLeft) in overdue { call.completion(.failure(hadLeft || isConnected ? timedOutError : unreachableError)) }
+        // Why there is no connection is asked once for all of them.
+        lazy var unreachable = unreachableError()
+        for (call, hadLeft) in overdue { call.completion(.failure(hadLeft || isConnected ? timedOutError : unreachable)) }
         return next
     }
 
@@ -378,10 +381,22 @@ final class ClientCore: @unchecked Sendable {
     private var timedOutError: AMAFError {
         AMAFError("messaging.timed-out", "\(address) gave no answer in time", remedy: "The request is sent again.", isTransient: true)
     }
-    private var unreachableError: AMAFError {
-        AMAFError(
-            "messaging.unreachable", "There is no connection to \(address)",
-            remedy: "Check that the coordinator runs, the address, and that both sides have certificates of the same authority.",
+    /// Says what NNG's statistics know of the attempts: a refused certificate is not the same as a head that is away.
+    private func unreachableError() -> AMAFError {
+        let attempts = gate.enter() ? statistics { nng_stat_find_dialer($0, dialer) } : nil
+        if attempts != nil { gate.leave() }
+        let handshakes = attempts?["auth", default: 0] ?? 0
+        guard handshakes > 0 else {
+            return AMAFError(
+                "messaging.unreachable", "There is no connection to \(address)",
+                remedy: "Check that the coordinator runs, the address, and that both sides use tls+tcp or both use tcp.", isTransient: true)
+        }
+        let own = settings.tls.map { "our certificate is \($0.certificateFile)" } ?? "we show no certificate"
+        return AMAFError(
+            "messaging.unreachable",
+            "\(address) answers, but \(handshakes) TLS handshakes failed: one side refuses the other's certificate (\(own))",
+            remedy:
+                "Check that both sides' certificates are of one authority and not expired, that the head's names the address dialled, and both clocks.",
             isTransient: true)
     }
 

@@ -9,6 +9,9 @@ package struct TLSIdentity: Hashable, Sendable {
     package var authorityFile: String
     /// The name that the server's certificate must carry; nil takes the host of the URL. Servers ignore it.
     package var serverName: String?
+    /// Opening a door checks the files first (`check`), so that an expired certificate is named where it lies. False only where the
+    /// other side's refusal is what is looked at.
+    package var isCheckedFirst = true
 
     package init(certificateFile: String, keyFile: String, authorityFile: String, serverName: String? = nil) {
         self.certificateFile = certificateFile

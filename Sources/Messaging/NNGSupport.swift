@@ -30,8 +30,9 @@ func makeMessage(_ bytes: [UInt8]) -> OpaquePointer? {
 
 /// The TLS settings of one side. Both sides show a certificate and both check it.
 ///
-/// - Throws: `messaging.tls` naming the file at fault.
+/// - Throws: `messaging.tls` naming the file at fault, and what `TLSIdentity.check` throws.
 func makeTLS(_ identity: TLSIdentity, serverName: String?) throws(AMAFError) -> OpaquePointer {
+    if identity.isCheckedFirst { try identity.check(now: Int64(time(nil))) }
     func contents(_ path: String) throws(AMAFError) -> String {
         guard let data = FileManager.default.contents(atPath: path), let text = String(data: data, encoding: .utf8) else {
             throw AMAFError("messaging.tls", "The file cannot be read", place: path, remedy: "Check the path and who may read it.")

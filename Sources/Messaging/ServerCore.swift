@@ -24,6 +24,9 @@ final class ServerCore: @unchecked Sendable {
     private let slots: UnsafeMutablePointer<Slot>
     private let capacity: Int
     private var opened = 0
+    /// Set once, before the door is handed to anyone.
+    private var listener = nng_listener()
+    private var port = 0
     private let gate = Gate()
     private let onRequest: @Sendable (IncomingRequest) -> Void
     private let onPipeRemoved: @Sendable (PipeID) -> Void
@@ -50,7 +53,6 @@ final class ServerCore: @unchecked Sendable {
         for event in [NNG_PIPE_EV_ADD_POST, NNG_PIPE_EV_REM_POST] {
             try check(nng_pipe_notify(socket, event, serverPipeChanged, me.toOpaque()), "Watching connections of \(address.text)")
         }
-        var listener = nng_listener()
         try check(nng_listener_create(&listener, socket, address.text), "Preparing to listen on \(address.text)")
         // Set before the start: its default is no limit, and a peer's claim of 4 GiB would be believed.
         try check(
@@ -80,8 +82,22 @@ final class ServerCore: @unchecked Sendable {
         try check(code, "Listening on \(address.text)")
         var port: Int32 = 0
         try check(nng_listener_get_int(listener, NNG_OPT_TCP_BOUND_PORT, &port), "Asking for the port of \(address.text)")
+        self.port = Int(port)
         for index in 0..<capacity { receive(slots + index) }
         return Int(port)
+    }
+
+    /// NNG copies the statistics of the whole process for it, so for views, not for every message.
+    func refusals() -> DoorRefusals {
+        guard gate.enter() else { return DoorRefusals() }
+        defer { gate.leave() }
+        return DoorRefusals(listener: statistics { nng_stat_find_listener($0, listener) }, port: port)
+    }
+
+    func address(of pipe: PipeID) -> String? {
+        guard gate.enter() else { return nil }
+        defer { gate.leave() }
+        return peerAddress(pipe)
     }
 
     fileprivate func receive(_ slot: UnsafeMutablePointer<Slot>) {

@@ -67,8 +67,8 @@ import Testing
         server.close()
     }
 
-    @Test(.enabled(if: CertificateFolder.opensslPath != nil)) func tls() throws {
-        let folder = try CertificateFolder(openssl: try #require(CertificateFolder.opensslPath))
+    @Test func tls() throws {
+        let folder = try CertificateFolder()
         defer { folder.remove() }
         let server = try server(tls: folder.identity("head"))
         let door = try client(server.url, contexts: 64, requestLimit: 8 << 20, tls: folder.identity("worker", serverName: "localhost"))
