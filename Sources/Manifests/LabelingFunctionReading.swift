@@ -23,29 +23,69 @@ extension LabelingFunctionFile {
         var entries: [Entry] = []
         var places: [String: String] = [:]
         for node in nodes {
-            let spec = try spec(node, document)
             let place = document.place(node)
-            if let first = places.updateValue(place, forKey: spec.name) {
-                throw document.error(
-                    "manifest.duplicate-name", "The labeling function '\(spec.name)' is there twice, first at \(first)", at: node,
-                    remedy: "Rename one of them.")
+            for spec in try specs(node, document) {
+                if let first = places.updateValue(place, forKey: spec.name) {
+                    throw document.error(
+                        "manifest.duplicate-name", "The labeling function '\(spec.name)' is there twice, first at \(first)", at: node,
+                        remedy: "Rename one of them.")
+                }
+                entries.append(Entry(spec: spec, place: place))
             }
-            entries.append(Entry(spec: spec, place: place))
         }
         return LabelingFunctionFile(path: path, entries: entries, goldExamplesUsed: used)
     }
 
-    private static func spec(_ node: Node, _ document: YAMLDocument) throws(AMAFError) -> LabelingFunctionSpec {
+    /// The functions of one entry: one, but for a Snorkel module of which no function is named.
+    private static func specs(_ node: Node, _ document: YAMLDocument) throws(AMAFError) -> [LabelingFunctionSpec] {
         guard node.mapping != nil else {
             throw document.error(
                 "manifest.wrong-type", "A labeling function is \(node.kindName)", at: node, remedy: "Write a map with 'name' and 'kind'.")
         }
-        if let expanded = try dictionaryFromFile(node, document) { return expanded }
+        if let expanded = try dictionaryFromFile(node, document) { return [expanded] }
+        var spec: LabelingFunctionSpec
         do {
-            return try YAMLDecoder().decode(LabelingFunctionSpec.self, from: node)
+            spec = try YAMLDecoder().decode(LabelingFunctionSpec.self, from: node)
         } catch {
             throw decodingError(error, node, document)
         }
+        do throws(AMAFError) {
+            try spec.resolveFiles(against: URL(fileURLWithPath: document.path).deletingLastPathComponent().path)
+        } catch {
+            // Where it stands in this file is what the reader can mend.
+            throw document.error(
+                error.code, "Labeling function '\(spec.name)': \(error.message) ('\(error.place)')", at: node, remedy: error.remedy)
+        }
+        guard case .snorkel(let rule) = spec.kind, node.mapping?["function"] == nil else { return [spec] }
+        let names = try snorkelFunctions(rule.module.path, node, document)
+        return names.map { function in
+            var one = rule
+            one.function = function
+            return LabelingFunctionSpec(name: "\(spec.name)/\(function)", kind: .snorkel(one))
+        }
+    }
+
+    /// The functions decorated in a Python module, in its order, without running it.
+    private static func snorkelFunctions(_ path: String, _ node: Node, _ document: YAMLDocument) throws(AMAFError) -> [String] {
+        let text = FileManager.default.contents(atPath: path).map { String(decoding: $0, as: UTF8.self) } ?? ""
+        var names: [String] = []
+        var isDecorated = false
+        var given: String?
+        for line in text.split(whereSeparator: \.isNewline) {
+            if line.hasPrefix("@labeling_function") || line.hasPrefix("@nlp_labeling_function") {
+                isDecorated = true
+                given = line.firstMatch(of: #/name\s*=\s*["']([^"']+)["']/#).map { String($0.1) }
+            } else if isDecorated, line.hasPrefix("def ") {
+                names.append(given ?? line.dropFirst(4).prefix { $0 != "(" }.trimmingCharacters(in: .whitespaces))
+                isDecorated = false
+            }
+        }
+        guard !names.isEmpty else {
+            throw document.error(
+                "labeling-function.no-functions", "The module '\(path)' decorates no function with @labeling_function", at: node,
+                remedy: "Name the labeling function with 'function:', one entry each, when it is made in another way.")
+        }
+        return names
     }
 
     /// `kind: dictionary` may name a CSV file instead of listing its entries.

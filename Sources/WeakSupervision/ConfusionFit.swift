@@ -10,7 +10,9 @@ internal import Foundation
 ///
 /// Dawid and Skene (1979): πⱼ[y, l] = P(j votes l | y, j votes), with s pseudo-votes from the table of all functions together:
 ///   πⱼ[y, l] = (mass(j votes l, y) + s·t[y, l]) / (mass(j votes, y) + s),  t[y, l] ∝ Σⱼ mass(j votes l, y) + 0.1 + [l = y].
-/// A function with few votes leans on the crowd, one with many speaks for itself. In the reading in which abstention is one
+/// A function with few votes leans on the crowd, one with many speaks for itself. `damped` adds ρ·mass(j votes, y) pseudo-votes, ρ = 0.1,
+/// from the function's own accuracy aⱼ with even errors, [l = y]·aⱼ + [l ≠ y]·(1 − aⱼ)/(K − 1): the table never quite loses the names of
+/// the classes. In the reading in which abstention is one
 /// more answer the pseudo-votes are 0.1 + [l = y], for functions of different polarity have no table in common.
 struct ConfusionFit: Sendable {
     private let options: LabelModelOptions
@@ -25,6 +27,8 @@ struct ConfusionFit: Sendable {
     private let centre: [Double]
 
     private static let floor = 1e-6
+    /// Pseudo-votes a vote by which `damped` tables are drawn to one accuracy.
+    private static let damping = 0.1
 
     var countCount: Int { table.columnClass.count * k + k }
 
@@ -91,7 +95,7 @@ struct ConfusionFit: Sendable {
                     next[column * k + y] = max(Self.floor, (mass + weight * centre[column * k + y]) / (classMass[y] + weight))
                 }
             }
-        case .dawidSkene:
+        case .dawidSkene, .damped:
             var pooled = [Double](repeating: 0.1, count: k * k)
             for y in 0..<k { pooled[y * k + y] += 1 }
             for (column, l) in table.columnClass.enumerated() {
@@ -103,11 +107,21 @@ struct ConfusionFit: Sendable {
             }
             let s = options.priorStrength
             for j in 0..<m {
+                var right = 7.0
+                var votes = 10.0
+                for column in table.columns(of: j) {
+                    right += Double(counts[column * k + Int(table.columnClass[column])]) * unit
+                    for y in 0..<k { votes += Double(counts[column * k + y]) * unit }
+                }
+                let accuracy = min(max(right / votes, 1e-3), 0.999)
                 for y in 0..<k {
                     let all = table.columns(of: j).reduce(0.0) { $0 + Double(counts[$1 * k + y]) * unit }
+                    let damping = options.kind == .damped ? Self.damping * all : 0
                     for column in table.columns(of: j) {
-                        let prior = s * pooled[y * k + Int(table.columnClass[column])]
-                        next[column * k + y] = (Double(counts[column * k + y]) * unit + prior) / (all + s)
+                        let l = Int(table.columnClass[column])
+                        let even = l == y ? accuracy : (1 - accuracy) / Double(max(1, k - 1))
+                        let prior = s * pooled[y * k + l] + damping * even
+                        next[column * k + y] = (Double(counts[column * k + y]) * unit + prior) / (all + s + damping)
                     }
                 }
             }

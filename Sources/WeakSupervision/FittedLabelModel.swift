@@ -11,6 +11,8 @@ package struct FittedLabelModel: LabelModel, Hashable {
         case agreement(weights: [Int32])
         /// A vote for c adds a row of the function's table.
         case confusion(ConfusionTable)
+        /// A mixture of tables a class.
+        case subtypes(SubtypeTable)
     }
     package internal(set) var kind: LabelModelKind
     package internal(set) var classCount: Int
@@ -47,6 +49,21 @@ package struct FittedLabelModel: LabelModel, Hashable {
                 }
                 return all > 0 ? right / all : 0
             }
+        case .subtypes(let table):
+            let states = classCount * table.subtypes
+            return functions.indices.map { j in
+                var right = 0.0
+                var all = 0.0
+                for column in table.columns(of: j) {
+                    for state in 0..<states {
+                        let joint = exp(
+                            FixedPoint.nats(Int64(table.stateBase[state]) + Int64(table.logLikelihood[column * states + state])))
+                        all += joint
+                        if Int(table.columnClass[column]) == state / table.subtypes { right += joint }
+                    }
+                }
+                return all > 0 ? right / all : 0
+            }
         }
     }
 
@@ -59,7 +76,7 @@ package struct FittedLabelModel: LabelModel, Hashable {
 
     package func posteriors(of rows: VoteRows, top: Int = 8) -> PosteriorBlock {
         precondition(rows.functionCount == functions.count, "\(rows.functionCount) columns for a model of \(functions.count) functions")
-        if classCount == 2 { return TwoClassVotes(rows).posteriors(self) }
+        if classCount == 2, isLinear { return TwoClassVotes(rows).posteriors(self) }
         var evaluator = RowEvaluator(self)
         return evaluator.posteriors(of: rows, top: classCount <= 16 ? classCount : top)
     }
@@ -68,12 +85,24 @@ package struct FittedLabelModel: LabelModel, Hashable {
     package func posteriors(of block: FitBlock, top: Int = 8) -> PosteriorBlock {
         switch block {
         case .rows(let rows): posteriors(of: rows, top: top)
-        case .twoClass(let votes): votes.posteriors(self)
+        case .twoClass(let votes): isLinear ? votes.posteriors(self) : posteriors(of: votes.voteRows, top: top)
         }
+    }
+
+    /// Whether the score is a sum over votes, which the kernels for two classes need.
+    private var isLinear: Bool {
+        if case .subtypes = form { return false }
+        return true
     }
 
     package func contributions(of votes: [Vote], for classIndex: Int, against other: Int) -> [Contribution] {
         var out: [Contribution] = []
+        if case .subtypes(let table) = form {
+            let parts = table.contributions(of: votes, for: classIndex, against: other, classCount: classCount)
+            out.append(Contribution(source: .classBalance, logOdds: parts.balance))
+            for (vote, part) in zip(votes, parts.votes) { out.append(Contribution(source: .vote(vote), logOdds: part)) }
+            return out
+        }
         let balance = FixedPoint.nats(Int64(logBalance[classIndex]) - Int64(logBalance[other]))
         if balance != 0 { out.append(Contribution(source: .classBalance, logOdds: balance)) }
         switch form {
@@ -98,6 +127,7 @@ package struct FittedLabelModel: LabelModel, Hashable {
                     out.append(Contribution(source: .abstain(function: j), logOdds: FixedPoint.nats(difference)))
                 }
             }
+        case .subtypes: break
         }
         return out
     }
@@ -127,16 +157,17 @@ extension FittedLabelModel: Codable {
         case classCount = "class_count"
         case functions
         case logBalance = "log_balance"
-        case weights, confusion, iterations
+        case weights, confusion, subtypes, iterations
         case hasConverged = "has_converged"
     }
     private static let format = "amaf-label-model"
-    private static let version = 1
+    /// 2 has subtypes; a model without them is written as 1.
+    private static let version = 2
 
     package func encode(to encoder: any Encoder) throws {
         var fields = encoder.container(keyedBy: CodingKeys.self)
         try fields.encode(Self.format, forKey: .format)
-        try fields.encode(Self.version, forKey: .version)
+        try fields.encode(isLinear ? 1 : Self.version, forKey: .version)
         try fields.encode(kind, forKey: .kind)
         try fields.encode(classCount, forKey: .classCount)
         try fields.encode(functions, forKey: .functions)
@@ -144,6 +175,7 @@ extension FittedLabelModel: Codable {
         switch form {
         case .agreement(let weights): try fields.encode(weights, forKey: .weights)
         case .confusion(let table): try fields.encode(table, forKey: .confusion)
+        case .subtypes(let table): try fields.encode(table, forKey: .subtypes)
         }
         try fields.encode(iterations, forKey: .iterations)
         try fields.encode(hasConverged, forKey: .hasConverged)
@@ -154,8 +186,9 @@ extension FittedLabelModel: Codable {
         func refuse(_ what: String) -> DecodingError {
             .dataCorrupted(.init(codingPath: decoder.codingPath, debugDescription: what))
         }
-        guard try fields.decode(String.self, forKey: .format) == Self.format, try fields.decode(Int.self, forKey: .version) == Self.version
-        else { throw refuse("not a label model of version \(Self.version)") }
+        guard try fields.decode(String.self, forKey: .format) == Self.format,
+            (1...Self.version).contains(try fields.decode(Int.self, forKey: .version))
+        else { throw refuse("not a label model of version 1 to \(Self.version)") }
         let k = try fields.decode(Int.self, forKey: .classCount)
         let functions = try fields.decode([FunctionID].self, forKey: .functions)
         let balance = try fields.decode([Int32].self, forKey: .logBalance)
@@ -166,6 +199,9 @@ extension FittedLabelModel: Codable {
         if let weights = try fields.decodeIfPresent([Int32].self, forKey: .weights) {
             guard weights.count == functions.count else { throw refuse("\(weights.count) weights for \(functions.count) functions") }
             form = .agreement(weights: weights)
+        } else if let table = try fields.decodeIfPresent(SubtypeTable.self, forKey: .subtypes) {
+            guard table.fits(functions: functions.count, classCount: k) else { throw refuse("tables of subtypes whose parts do not fit") }
+            form = .subtypes(table)
         } else {
             let table = try fields.decode(ConfusionTable.self, forKey: .confusion)
             let starts = table.columnStart

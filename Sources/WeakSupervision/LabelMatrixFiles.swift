@@ -57,6 +57,39 @@ extension LabelMatrix {
     }
 }
 
+/// What the columns and classes of a NumPy matrix are called: `MATRIX.names.json` beside it.
+package struct LabelMatrixNames: Hashable, Sendable, Codable {
+    package var functions: [FunctionID]
+    package var classes: [String]
+
+    package init(_ matrix: LabelMatrix, classNames: [String]) {
+        functions = matrix.functions
+        classes = classNames
+    }
+
+    private static func path(besides matrix: String) -> String { matrix + ".names.json" }
+
+    package func write(besides matrix: String) throws(AMAFError) {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .prettyPrinted, .withoutEscapingSlashes]
+        do { try encoder.encode(self).write(to: URL(fileURLWithPath: Self.path(besides: matrix)), options: .atomic) } catch {
+            throw AMAFError(
+                "label-matrix.unwritable", "The names cannot be written: \(error.localizedDescription)", place: Self.path(besides: matrix),
+                remedy: "Check the folder and its permissions.")
+        }
+    }
+
+    /// nil when there is no such file.
+    package static func read(besides matrix: String) throws(AMAFError) -> LabelMatrixNames? {
+        guard let data = FileManager.default.contents(atPath: path(besides: matrix)) else { return nil }
+        do { return try JSONDecoder().decode(LabelMatrixNames.self, from: data) } catch {
+            throw AMAFError(
+                "label-matrix.bad-names", "The names of the matrix cannot be read: \(error)", place: path(besides: matrix),
+                remedy: "Delete the file, or apply the functions again.")
+        }
+    }
+}
+
 /// A label matrix read from a file, with the names that the file gave.
 package struct ImportedLabelMatrix {
     package var matrix: LabelMatrix
@@ -83,13 +116,18 @@ package struct ImportedLabelMatrix {
                     "label-matrix.no-entry", "The archive holds \(arrays.map(\.name)) and no array 'L'", place: path,
                     remedy: "Save the votes with numpy.savez(file, L=votes).")
             }
-            return try read(found.array, classCount: classCount, place: path)
+            return try read(found.array, classCount: classCount, place: path, names: LabelMatrixNames.read(besides: path))
         }
-        if path.hasSuffix(".npy") { return try read(try NumPyArray(npy: data, place: path), classCount: classCount, place: path) }
+        if path.hasSuffix(".npy") {
+            return try read(
+                try NumPyArray(npy: data, place: path), classCount: classCount, place: path, names: LabelMatrixNames.read(besides: path))
+        }
         return try read(csv: String(decoding: data, as: UTF8.self), classCount: classCount, place: path)
     }
 
-    static func read(_ array: NumPyArray, classCount: Int?, place: String) throws(AMAFError) -> ImportedLabelMatrix {
+    static func read(_ array: NumPyArray, classCount: Int?, place: String, names: LabelMatrixNames? = nil) throws(AMAFError)
+        -> ImportedLabelMatrix
+    {
         guard array.shape.count == 2, array.shape[1] > 0 else {
             throw AMAFError(
                 "label-matrix.shape", "A label matrix has rows and columns, not the shape \(array.shape)", place: place,
@@ -102,14 +140,22 @@ package struct ImportedLabelMatrix {
             if value < -1 || value >= Int64(VoteCode.maximumClassCount), bad == nil { bad = (row, column, value) }
             highest = max(highest, value)
         }
-        let k = classCount ?? Int(highest) + 1
+        if let names,
+            names.functions.count != m || Set(names.functions).count != m || names.classes.count <= Int(highest) || names.classes.count < 2
+        {
+            throw AMAFError(
+                "label-matrix.bad-names",
+                "The names beside the matrix are of \(names.functions.count) functions and \(names.classes.count) classes, and the votes are not",
+                place: "\(place).names.json", remedy: "Delete the file, or apply the functions again.")
+        }
+        let k = classCount ?? names?.classes.count ?? Int(highest) + 1
         if bad == nil, highest >= Int64(k) { bad = (0, 0, highest) }
         if let bad {
             throw AMAFError(
                 "label-matrix.bad-vote", "The vote \(bad.value) is neither −1 nor one of \(k) classes",
                 place: "\(place), row \(bad.row), column \(bad.column)", remedy: "Use −1 for abstain and 0 to K − 1 for classes.")
         }
-        let ids = (0..<m).map { FunctionID(name: "lf\($0)", digest: importedDigest("lf\($0)")) }
+        let ids = names?.functions ?? (0..<m).map { FunctionID(name: "lf\($0)", digest: importedDigest("lf\($0)")) }
         var matrix = LabelMatrix(classCount: k, functions: ids)
         var cells = [[Int16]](repeating: [], count: m)
         var first = 0
@@ -129,7 +175,9 @@ package struct ImportedLabelMatrix {
         }
         flush(upTo: n)
         if let failure { throw failure }
-        return ImportedLabelMatrix(matrix: matrix, sampleNames: [], classNames: (0..<k).map(String.init))
+        // More classes asked for than named: the others have their numbers.
+        let classNames = (0..<k).map { $0 < names?.classes.count ?? 0 ? names?.classes[$0] ?? "" : "\($0)" }
+        return ImportedLabelMatrix(matrix: matrix, sampleNames: [], classNames: classNames)
     }
 
     /// `item,source,label` lines with any header; items in order of appearance, sources and labels sorted (numbers by value).

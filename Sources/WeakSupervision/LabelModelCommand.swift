@@ -16,11 +16,14 @@ package enum LabelModelCommand {
         /// Votes to label with the fitted model; the matrix itself when nil.
         package var applyTo: String?
         package var output: String
+        /// Known labels of the matrix's own samples, for a semi-supervised fit.
+        package var gold: String?
 
         package init(
             matrix: String, classCount: Int? = nil, validMatrix: String? = nil, validGold: String? = nil, classBalance: ClassBalance? = nil,
-            kind: LabelModelKind? = nil, applyTo: String? = nil, output: String
+            kind: LabelModelKind? = nil, applyTo: String? = nil, output: String, gold: String? = nil
         ) {
+            self.gold = gold
             self.matrix = matrix
             self.classCount = classCount
             self.validMatrix = validMatrix
@@ -47,7 +50,7 @@ package enum LabelModelCommand {
         package var files: [String]
     }
 
-    /// Writes `model.json`, `posteriors.npy` (samples × classes, float32; rows without votes hold the class balance),
+    /// Writes `model.json`, `classes.json` (names by number), `posteriors.npy` (samples × classes, float32; rows without votes hold the class balance),
     /// `labels.csv` (item, label, confidence, covered, tied; no label where there is no vote or a tie) and, for `auto`,
     /// `evidence.md`.
     package static func fit(_ options: FitOptions) throws(AMAFError) -> FitReport {
@@ -69,6 +72,11 @@ package enum LabelModelCommand {
         if trainMatrix.classCount != k { trainMatrix = try ImportedLabelMatrix.read(options.matrix, classCount: k).matrix }
         var blocks = trainMatrix.blocks.map { FitBlock($0, classCount: k) }
         var gold: ((Int) -> Int?)?
+        if let path = options.gold {
+            let own = try readGold(path, items: train.sampleNames, classNames: train.classNames, count: trainMatrix.sampleCount)
+            try check(own, k, path)
+            gold = { $0 < own.count ? own[$0] : nil }
+        }
         if let path = options.validMatrix, let goldPath = options.validGold, var read = valid {
             if read.matrix.classCount != k { read = try ImportedLabelMatrix.read(path, classCount: k) }
             guard read.matrix.functions.count == trainMatrix.functions.count else {
@@ -78,18 +86,15 @@ package enum LabelModelCommand {
                     place: path, remedy: "Apply the same functions to both.")
             }
             let known = try readGold(goldPath, items: read.sampleNames, classNames: read.classNames, count: read.matrix.sampleCount)
-            if let bad = known.first(where: { ($0 ?? 0) >= k }) {
-                throw AMAFError(
-                    "label-model.bad-gold", "The gold label \(bad ?? 0) is not one of \(k) classes", place: goldPath,
-                    remedy: "Check --classes.")
-            }
+            try check(known, k, goldPath)
+            let own = gold
             let offset = trainMatrix.sampleCount
             blocks += read.matrix.blocks.map { block in
                 var moved = block
                 moved.firstSample += offset
                 return FitBlock(moved, classCount: k)
             }
-            gold = { $0 >= offset && $0 - offset < known.count ? known[$0 - offset] : nil }
+            gold = { $0 < offset ? own?($0) : $0 - offset < known.count ? known[$0 - offset] : nil }
         }
         let fit = LabelModelFit(blocks, classCount: k, functions: trainMatrix.functions, gold: gold)
         let read = clock.now
@@ -111,20 +116,34 @@ package enum LabelModelCommand {
                 place: options.applyTo ?? options.matrix, remedy: "Apply the same functions to both.")
         }
         let reread = clock.now
-        let posteriors = target.matrix.blocks.map { model.posteriors(of: FitBlock($0, classCount: k), top: k) }
-        let predicted = clock.now
-        let files = try write(model, evidence, posteriors, names: target, count: target.matrix.sampleCount, to: options.output)
+        var predicting = Duration.zero
+        var covered = 0
+        // Block by block: posteriors of many classes are never all in memory.
+        let files = try write(model, evidence, names: target, to: options.output) { block in
+            let begin = clock.now
+            let posterior = model.posteriors(of: FitBlock(block, classCount: k), top: k)
+            predicting += begin.duration(to: clock.now)
+            covered += posterior.coveredCount
+            return posterior
+        }
         return FitReport(
-            samples: target.matrix.sampleCount, functions: model.functions.count, classCount: k,
-            covered: posteriors.reduce(0) { $0 + $1.coveredCount }, kind: model.kind, iterations: model.iterations, evidence: evidence,
+            samples: target.matrix.sampleCount, functions: model.functions.count, classCount: k, covered: covered, kind: model.kind,
+            iterations: model.iterations, evidence: evidence,
             readSeconds: (start.duration(to: read) + fitted.duration(to: reread)).seconds, fitSeconds: read.duration(to: fitted).seconds,
-            predictSeconds: reread.duration(to: predicted).seconds, writeSeconds: predicted.duration(to: clock.now).seconds, files: files)
+            predictSeconds: predicting.seconds, writeSeconds: (reread.duration(to: clock.now) - predicting).seconds, files: files)
+    }
+
+    private static func check(_ gold: [Int?], _ k: Int, _ path: String) throws(AMAFError) {
+        guard let bad = gold.first(where: { ($0 ?? 0) >= k }) else { return }
+        throw AMAFError(
+            "label-model.bad-gold", "The gold label \(bad ?? 0) is not one of \(k) classes", place: path, remedy: "Check --classes.")
     }
 
     private static func write(
-        _ model: FittedLabelModel, _ evidence: LabelModelEvidence?, _ posteriors: [PosteriorBlock], names: ImportedLabelMatrix, count: Int,
-        to folder: String
+        _ model: FittedLabelModel, _ evidence: LabelModelEvidence?, names: ImportedLabelMatrix, to folder: String,
+        posterior: (LabelMatrix.Block) -> PosteriorBlock
     ) throws(AMAFError) -> [String] {
+        let count = names.matrix.sampleCount
         func failed(_ path: String, _ error: any Error) -> AMAFError {
             AMAFError(
                 "label-model.unwritable", "The file cannot be written: \(error.localizedDescription)", place: path,
@@ -136,14 +155,18 @@ package enum LabelModelCommand {
         do { try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true) } catch {
             throw failed(folder, error)
         }
-        var files = ["model.json", "posteriors.npy", "labels.csv"]
+        var files = ["model.json", "classes.json", "posteriors.npy", "labels.csv"]
         try put(model.encoded(), "model.json")
+        let classNames = (0..<model.classCount).map { $0 < names.classNames.count ? names.classNames[$0] : "\($0)" }
+        guard let json = try? JSONEncoder().encode(classNames) else { preconditionFailure("names did not become JSON") }
+        try put([UInt8](json), "classes.json")
         let balance = model.classBalance.map { Float($0) }
         var array = try NumPyWriter(
             path: "\(folder)/posteriors.npy", shape: [count, model.classCount], type: "<f4", itemSize: 4, entry: nil)
         var csv = "item,label,confidence,covered,tied\n"
         var next = 0
-        for block in posteriors {
+        for votes in names.matrix.blocks {
+            let block = posterior(votes)
             for _ in next..<block.firstSample { try array.append(array: balance) }
             var dense: [Float] = []
             dense.reserveCapacity(block.rowCount * model.classCount)
@@ -152,7 +175,7 @@ package enum LabelModelCommand {
                 dense += posterior.isCovered ? posterior.dense : balance
                 let item =
                     names.sampleNames.isEmpty ? "\(block.firstSample + row)" : CSVText.quoted(names.sampleNames[block.firstSample + row])
-                let label = posterior.label.map { $0 < names.classNames.count ? CSVText.quoted(names.classNames[$0]) : "\($0)" } ?? ""
+                let label = posterior.label.map { CSVText.quoted(classNames[$0]) } ?? ""
                 csv +=
                     "\(item),\(label),\(posterior.entries.first?.probability ?? 0),\(posterior.isCovered ? 1 : 0),\(posterior.isTied ? 1 : 0)\n"
             }
@@ -212,10 +235,98 @@ package enum LabelModelCommand {
         return out
     }
 
+    /// What the numbers of a fitted folder's classes are called.
+    package static func classNames(_ folder: String) throws(AMAFError) -> [String] {
+        guard let data = FileManager.default.contents(atPath: "\(folder)/classes.json"),
+            let names = try? JSONDecoder().decode([String].self, from: data)
+        else {
+            throw AMAFError(
+                "label-model.missing-file", "The folder holds no fitted labels", place: folder, remedy: "Run 'amaf label-model fit' first.")
+        }
+        return names
+    }
+
+    /// Why a sample's label is what it is.
+    package struct Explanation: Hashable, Sendable, Codable {
+        package struct Part: Hashable, Sendable, Codable {
+            /// A function, or what the class balance says.
+            package var source: String
+            package var vote: String?
+            /// Positive speaks for `label`, negative for `against`.
+            package var logOdds: Double
+        }
+        package var item: String
+        package var label: String
+        package var against: String
+        package var probability: Double
+        package var runnerUpProbability: Double
+        /// Sum of all parts: ln p(label)/p(against).
+        package var logOdds: Double
+        /// Largest first.
+        package var parts: [Part]
+    }
+
+    /// Takes one sample's posterior apart.
+    ///
+    /// - Parameters:
+    ///   - item: its name in a vote list, or its row number.
+    ///   - classes: the two to compare; by default the likeliest and the next.
+    package static func explain(
+        folder: String, matrix path: String, item: String, classes: (String, String)? = nil
+    ) throws(AMAFError) -> Explanation {
+        guard let bytes = FileManager.default.contents(atPath: "\(folder)/model.json") else {
+            throw AMAFError(
+                "label-model.missing-file", "The folder holds no fitted labels", place: folder, remedy: "Run 'amaf label-model fit' first.")
+        }
+        let model = try FittedLabelModel(decoding: [UInt8](bytes), place: "\(folder)/model.json")
+        let names = try classNames(folder)
+        let votes = try ImportedLabelMatrix.read(path, classCount: model.classCount)
+        guard votes.matrix.functions.count == model.functions.count else {
+            throw AMAFError(
+                "label-model.other-functions",
+                "The votes have \(votes.matrix.functions.count) functions, the model \(model.functions.count)", place: path,
+                remedy: "Apply the same functions to both.")
+        }
+        let row = votes.sampleNames.isEmpty ? Int(item) : votes.sampleNames.firstIndex(of: item)
+        guard let row, let block = votes.matrix.blocks.first(where: { $0.samples.contains(row) }) else {
+            throw AMAFError(
+                "label-model.unknown-item", "There is no sample '\(item)' among \(votes.matrix.sampleCount)", place: path,
+                remedy: votes.sampleNames.isEmpty ? "Give a row number, counted from 0." : "Give a name as in the vote list.")
+        }
+        let rows = VoteRows(block, classCount: model.classCount)
+        let posterior = model.posteriors(of: rows, top: model.classCount)[row - block.firstSample]
+        guard posterior.isCovered else {
+            throw AMAFError(
+                "label-model.uncovered", "No function votes on '\(item)', so there is nothing to explain", place: path,
+                remedy: "Ask for a covered sample; labels.csv says which are.")
+        }
+        var pair = (posterior.entries[0].classIndex, posterior.entries.count > 1 ? posterior.entries[1].classIndex : 0)
+        if let classes {
+            guard let first = names.firstIndex(of: classes.0), let second = names.firstIndex(of: classes.1) else {
+                throw AMAFError(
+                    "label-model.unknown-class", "'\(classes.0)' and '\(classes.1)' are not both classes", place: folder,
+                    remedy: "The classes are \(names.prefix(12).joined(separator: ", ")).")
+            }
+            pair = (first, second)
+        }
+        let parts = model.contributions(of: rows.votes(row: row - block.firstSample), for: pair.0, against: pair.1).map { part in
+            switch part.source {
+            case .classBalance: Explanation.Part(source: "class balance", vote: nil, logOdds: part.logOdds)
+            case .vote(let vote):
+                Explanation.Part(
+                    source: votes.matrix.functions[vote.function].name, vote: names[vote.classIndex], logOdds: part.logOdds)
+            case .abstain(let function):
+                Explanation.Part(source: votes.matrix.functions[function].name, vote: "silent", logOdds: part.logOdds)
+            }
+        }
+        return Explanation(
+            item: item, label: names[pair.0], against: names[pair.1], probability: Double(posterior.probability(of: pair.0)),
+            runnerUpProbability: Double(posterior.probability(of: pair.1)), logOdds: parts.reduce(0) { $0 + $1.logOdds },
+            parts: parts.sorted { (-abs($0.logOdds), $0.source) < (-abs($1.logOdds), $1.source) })
+    }
+
     /// Scores a folder that `fit` wrote against gold labels.
-    package static func score(folder: String, gold path: String, items: [String] = [], classNames: [String] = []) throws(AMAFError)
-        -> LabelModelScore
-    {
+    package static func score(folder: String, gold path: String) throws(AMAFError) -> LabelModelScore {
         guard let modelBytes = FileManager.default.contents(atPath: "\(folder)/model.json"),
             let data = FileManager.default.contents(atPath: "\(folder)/posteriors.npy"),
             let labels = FileManager.default.contents(atPath: "\(folder)/labels.csv")
@@ -230,8 +341,13 @@ package enum LabelModelCommand {
         }
         let rows = try CSVText.rows(String(decoding: labels, as: UTF8.self), place: "\(folder)/labels.csv").dropFirst()
         let covered = rows.map { $0.fields.count > 3 && $0.fields[3] == "1" }
-        let known = try readGold(
-            path, items: items.isEmpty ? rows.map { $0.fields[0] } : items, classNames: classNames, count: array.shape[0])
+        let known = try readGold(path, items: rows.map { $0.fields[0] }, classNames: try classNames(folder), count: array.shape[0])
+        try check(known, model.classCount, path)
+        guard known.contains(where: { $0 != nil }) else {
+            throw AMAFError(
+                "label-model.no-gold", "No gold label belongs to a sample of these labels", place: path,
+                remedy: "Name samples as in \(folder)/labels.csv, or give one label a row.")
+        }
         let values = array.floats
         let k = model.classCount
         var block = PosteriorBlock(firstSample: 0, classCount: k)
@@ -241,86 +357,5 @@ package enum LabelModelCommand {
             block.append(Posterior(classCount: k, entries: entries, isCovered: row < covered.count && covered[row], isTied: false))
         }
         return LabelModelScore([block], balance: model.classBalance) { known[$0] }
-    }
-}
-
-/// `amaf lf apply|list|test|analyze` without the command line.
-package enum LabelingFunctionCommand {
-    package struct ApplyReport: Hashable, Sendable {
-        package var analysis: LFAnalysis
-        package var faults: [(function: FunctionID, summary: FaultSummary)]
-        package var seconds: Double
-
-        package static func == (a: ApplyReport, b: ApplyReport) -> Bool { a.analysis == b.analysis }
-        package func hash(into hasher: inout Hasher) { hasher.combine(analysis) }
-    }
-
-    /// Applies functions to texts and writes the matrix by the ending of `output`: `.npz`, `.npy` or `.csv`; nil writes nothing.
-    package static func apply(
-        _ specs: [LabelingFunctionSpec], classNames: [String], texts: [String?], gold: ((Int) -> Int?)? = nil, output: String? = nil
-    ) throws(AMAFError) -> ApplyReport {
-        let set = try LabelingFunctionSet(specs: specs, classNames: classNames)
-        var matrix = LabelMatrix(classCount: classNames.count, functions: set.ids)
-        let clock = ContinuousClock()
-        let start = clock.now
-        for first in stride(from: 0, to: texts.count, by: 4096) {
-            try matrix.insert(set.apply(texts: Array(texts[first..<min(texts.count, first + 4096)]), firstSample: first))
-        }
-        let seconds = start.duration(to: clock.now).seconds
-        if let output {
-            if output.hasSuffix(".csv") {
-                try matrix.writeCSV(to: output, classNames: classNames)
-            } else {
-                try matrix.writeNumPy(to: output)
-            }
-        }
-        return ApplyReport(
-            analysis: LFAnalysis(LFStatistics(matrix, gold: gold)),
-            faults: zip(matrix.functions, matrix.faults).compactMap { id, fault in fault.map { (id, $0) } }, seconds: seconds)
-    }
-
-    /// One line a function.
-    package static func list(_ specs: [LabelingFunctionSpec]) -> String {
-        specs.map { spec in
-            let classes = spec.classNames
-            let votes = classes.isEmpty ? "any class" : classes.prefix(4).joined(separator: ", ") + (classes.count > 4 ? ", …" : "")
-            return "\(spec.name)  \(spec.kindName)  \(spec.digest)  \(votes)"
-        }.joined(separator: "\n")
-    }
-
-    /// Which of the texts a function votes on, and for what: at most `limit` examples a class.
-    package static func test(
-        _ spec: LabelingFunctionSpec, classNames: [String], texts: [String?], limit: Int = 5
-    ) throws(AMAFError) -> [(row: Int, text: String, className: String)] {
-        let set = try LabelingFunctionSet(specs: [spec], classNames: classNames)
-        var shown: [Int16: Int] = [:]
-        var out: [(row: Int, text: String, className: String)] = []
-        for first in stride(from: 0, to: texts.count, by: 4096) {
-            let part = Array(texts[first..<min(texts.count, first + 4096)])
-            set.apply(texts: part, firstSample: first).columns[0].votes.forEach { row, vote in
-                guard shown[vote, default: 0] < limit else { return }
-                shown[vote, default: 0] += 1
-                out.append((first + row, part[row] ?? "", vote >= 0 ? classNames[Int(vote)] : "fault"))
-            }
-        }
-        return out
-    }
-}
-
-extension LFAnalysis {
-    /// The table for a terminal or a report.
-    package func table(classNames: [String]) -> String {
-        func percent(_ value: Double) -> String { String(format: "%6.2f", value * 100) }
-        var text = "function  polarity  coverage  overlaps  conflicts  correct  incorrect  accuracy (95 % interval)  faults\n"
-        for row in rows {
-            let polarity =
-                row.polarity.count > 3 ? "\(row.polarity.count) classes" : row.polarity.map { classNames[$0] }.joined(separator: "/")
-            let accuracy = row.accuracyInterval.map {
-                "\(percent(row.empiricalAccuracy)) (\(percent($0.lowerBound))–\(percent($0.upperBound)))"
-            }
-            text += "\(row.function.name)  \(polarity)  \(percent(row.coverage))  \(percent(row.overlaps))  \(percent(row.conflicts))  "
-            text += "\(row.correct)  \(row.incorrect)  \(accuracy ?? "unknown")  \(row.faults)\n"
-        }
-        return text + "all  coverage \(percent(coverage))  overlap \(percent(overlap))  conflict \(percent(conflict))\n"
     }
 }

@@ -50,6 +50,14 @@ package struct LabelModelFit {
                 kind: .dawidSkene, classBalance: options.classBalance == .uniform ? .learned : options.classBalance)
             table.maximumIterations = options.maximumIterations
             return FittedLabelModel.meanOpinion(try fit(coin), try fit(table))
+        case .subtypes, .subtypesPooled:
+            // Tables of subtypes are learned on an even part of the rows: they are about how functions err, and hundreds of thousands of
+            // votes say that as well as millions.
+            let fit = SubtypeFit(
+                evenPart(rows: Self.subtypeRows), classCount: classCount, functions: functions, polarity: polarity,
+                maximumIterations: options.maximumIterations, gold: gold)
+            guard options.kind == .subtypesPooled else { return fit.model() }
+            return fit.model(opinion: try self.fit(LabelModelOptions(kind: .oneCoin, maximumIterations: options.maximumIterations)))
         default: break
         }
         var trainer = try LabelModelTrainer(options: options, functions: functions, polarity: polarity, goldCounts: goldCounts)
@@ -63,6 +71,15 @@ package struct LabelModelFit {
             trainer.step(sum)
         }
         return trainer.model
+    }
+
+    private static let subtypeRows = 65_536
+
+    /// Blocks with about `rows` rows in all, evenly spread; all where there are no more.
+    func evenPart(rows: Int) -> [VoteRows] {
+        let total = blocks.reduce(0) { $0 + $1.rowCount }
+        let step = max(1, (total + rows - 1) / rows)
+        return stride(from: 0, to: blocks.count, by: step).map { blocks[$0].voteRows }
     }
 
     private func triplets(_ options: LabelModelOptions) throws(AMAFError) -> FittedLabelModel {

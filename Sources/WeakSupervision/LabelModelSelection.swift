@@ -11,6 +11,8 @@ package struct LabelModelEvidence: Hashable, Sendable, Codable {
         package var logLoss: Double?
         /// Nats a row of the votes of the held-out half; nil with gold.
         package var logLikelihood: Double?
+        /// Lower bound on ln P(all votes), nats a vote, with every parameter integrated out.
+        package var evidence: Double?
         package var isChosen = false
     }
     package var rows: [Row]
@@ -23,9 +25,11 @@ package struct LabelModelEvidence: Hashable, Sendable, Codable {
     /// The table as Markdown.
     package var markdown: String {
         func number(_ value: Double?) -> String { value.map { String(format: "%.4f", $0) } ?? "" }
-        var text = "| model | held-out accuracy | held-out log loss | held-out log likelihood | |\n| --- | --- | --- | --- | --- |\n"
+        var text = "| model | held-out accuracy | held-out log loss | held-out log likelihood | evidence a vote | |\n"
+        text += "| --- | --- | --- | --- | --- | --- |\n"
         for row in rows {
             text += "| \(row.name) | \(number(row.accuracy)) | \(number(row.logLoss)) | \(number(row.logLikelihood)) | "
+            text += "\(number(row.evidence)) | "
             text += "\(row.isChosen ? "chosen" : "") |\n"
         }
         return text + "\n\(reason)\n"
@@ -64,7 +68,7 @@ package enum LabelModelSelection {
         let multipolar = isMultipolar(fit)
         if fit.classCount <= largestTable {
             candidates.append(LabelModelOptions(kind: .mapEM))
-            if multipolar { candidates.append(LabelModelOptions(kind: .dawidSkene)) }
+            if multipolar { candidates.append(LabelModelOptions(kind: .damped)) }
         }
         // Even rows teach, odd rows test.
         let blocks = sample(fit)
@@ -88,14 +92,93 @@ package enum LabelModelSelection {
         if let best, (rows[best].logLikelihood ?? 0) > base + likelihoodMargin {
             chosen = best
             reason = "\(rows[best].name) explains held-out votes best."
-            if rows[best].options.kind == .dawidSkene || (multipolar && rows[best].options.kind == .mapEM) {
-                rows.append(.init(name: LabelModelKind.pooled.rawValue, options: LabelModelOptions(kind: .pooled)))
-                chosen = rows.count - 1
-                reason = "Tables explain held-out votes best; without gold their opinion is averaged with the log-linear model's."
+            if rows[best].options.kind == .damped || (multipolar && rows[best].options.kind == .mapEM) {
+                (chosen, reason) = try amongTables(fit, &rows)
             }
         }
         rows[chosen].isChosen = true
         return LabelModelEvidence(rows: rows, goldCount: 0, sampleCount: blocks.reduce(0) { $0 + $1.rowCount }, reason: reason)
+    }
+
+    /// Below this, a class' own name is given to it so much less often than another that tables speak of something else than the names.
+    static let unnamed = 0.1
+    /// Nats a vote by which subtypes must raise the evidence to show that votes are correlated.
+    static let evidenceMargin = 0.001
+    /// How much more extreme, in odds, one-coin may make the largest class than the votes do.
+    static let collapseOdds = 3.0
+
+    /// Tables explain held-out votes best. That says that functions err in their own ways; whether the tables' classes are the ones that
+    /// the names mean, and whether votes are independent, the likelihood of votes cannot say and is looked at here.
+    private static func amongTables(_ fit: LabelModelFit, _ rows: inout [LabelModelEvidence.Row]) throws(AMAFError) -> (Int, String) {
+        func take(_ kind: LabelModelKind, _ reason: String) -> (Int, String) {
+            if let known = rows.firstIndex(where: { $0.options.kind == kind }) { return (known, reason) }
+            rows.append(.init(name: kind.rawValue, options: LabelModelOptions(kind: kind)))
+            return (rows.count - 1, reason)
+        }
+        let part = LabelModelFit(
+            fit.evenPart(rows: evidenceRows).map { FitBlock($0) }, classCount: fit.classCount, functions: fit.functions)
+        let naming = namingMargin(try part.fit(LabelModelOptions(kind: .damped)), part)
+        if naming < unnamed {
+            return take(
+                .logLinear,
+                "Tables explain held-out votes best but call a class by another's name (its own \(number(naming)) times as often), so one accuracy a function is used."
+            )
+        }
+        if naming < 1 {
+            return take(
+                .pooled,
+                "Tables explain held-out votes best but name a class only \(number(naming)) times as often as another, so their opinion is averaged with the log-linear model's."
+            )
+        }
+        if fit.classCount <= largestMixture {
+            let blocks = part.blocks.map(\.voteRows)
+            let bounds = [1, SubtypeFit.subtypes].map { subtypes in
+                SubtypeFit(blocks, classCount: fit.classCount, functions: fit.functions, polarity: part.polarity, subtypes: subtypes)
+                    .evidence
+            }
+            rows.append(.init(name: "bayesian tables", options: LabelModelOptions(kind: .damped), evidence: bounds[0]))
+            rows.append(.init(name: "subtypes", options: LabelModelOptions(kind: .subtypes), evidence: bounds[1]))
+            if bounds[1] > bounds[0] + evidenceMargin {
+                let coin = try part.fit(LabelModelOptions(kind: .oneCoin)).classBalance
+                let votes = (0..<fit.classCount).map { c in
+                    Double(fit.functions.indices.reduce(Int64(0)) { $0 + fit.polarity.counts[$1 * fit.classCount + c] })
+                }
+                let all = votes.reduce(0, +)
+                let collapses = zip(coin, votes).contains { p, v in
+                    p > 0.5 && p / max(1e-9, 1 - p) > collapseOdds * (v / max(1e-9, all - v))
+                }
+                let reason =
+                    "Votes are correlated given the class: subtypes raise the evidence by \(number(bounds[1] - bounds[0])) nats a vote"
+                return collapses
+                    ? take(.subtypes, reason + ".") : take(.subtypesPooled, reason + "; their opinion is averaged with one-coin's.")
+            }
+        }
+        guard let damped = rows.firstIndex(where: { $0.options.kind == .damped && $0.logLikelihood != nil }) else {
+            preconditionFailure("tables were chosen and not tried: \(rows)")
+        }
+        return (damped, "Tables explain held-out votes best, name every class by its own name, and leave votes independent.")
+    }
+
+    private static func number(_ value: Double) -> String { String(format: "%.4g", value) }
+    /// Classes beyond which subtypes are not tried: states × classes × functions is what a step costs.
+    static let largestMixture = 16
+
+    /// min over classes y of t[y, y] / max over l ≠ y of t[y, l], with t the table of all functions together under the model's posteriors.
+    static func namingMargin(_ model: FittedLabelModel, _ fit: LabelModelFit) -> Double {
+        let k = fit.classCount
+        var table = [Double](repeating: 0, count: k * k)
+        for block in fit.blocks {
+            let rows = block.voteRows
+            let posteriors = model.posteriors(of: rows, top: k)
+            for row in 0..<rows.rowCount where posteriors.isCovered(row: row) {
+                let p = posteriors[row].dense
+                for vote in rows.votes(row: row) { for y in 0..<k { table[y * k + vote.classIndex] += Double(p[y]) } }
+            }
+        }
+        return (0..<k).map { y in
+            let other = (0..<k).filter { $0 != y }.map { table[y * k + $0] }.max() ?? 0
+            return (table[y * k + y] + 1e-9) / (other + 1e-9)
+        }.min() ?? 1
     }
 
     /// Mean over rows of ln P(which functions vote, and what), every model with the functions' own rates of voting.
@@ -131,6 +214,9 @@ package enum LabelModelSelection {
                 silence = 0
                 vote = Array(repeating: 0, count: m)
             }
+        case .subtypes(let table):
+            known = Array(repeating: false, count: m * k)
+            for j in 0..<m { for column in table.columns(of: j) { known[j * k + Int(table.columnClass[column])] = true } }
         }
         var evaluator = RowEvaluator(model)
         var sum = 0.0
@@ -167,6 +253,11 @@ package enum LabelModelSelection {
             }
             if isMultipolar(fit) {
                 candidates.append(("dawid-skene", LabelModelOptions(kind: .dawidSkene)))
+                candidates.append(("dawid-skene-damped", LabelModelOptions(kind: .damped)))
+                if fit.classCount <= largestMixture {
+                    candidates.append(("subtypes", LabelModelOptions(kind: .subtypes)))
+                    candidates.append(("subtypes-pooled", LabelModelOptions(kind: .subtypesPooled)))
+                }
                 candidates.append(("pooled, gold balance", LabelModelOptions(kind: .pooled, classBalance: .gold)))
             }
         }

@@ -175,6 +175,7 @@ package struct TwoClassVotes: Sendable {
                         if table.columnClass[column] == 0 { against[j] = score } else { favour[j] = score }
                     }
                 }
+            case .subtypes: preconditionFailure("a mixture of subtypes has no score a vote")
             }
             self.base = clamp(base)
             self.against = against

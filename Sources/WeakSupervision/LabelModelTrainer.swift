@@ -28,7 +28,7 @@ package struct LabelModelTrainer: Sendable {
     ///   - polarity: how often each function votes for each class in all the data of the fit.
     ///   - goldCounts: known labels by class, for `ClassBalance.gold`.
     package init(options: LabelModelOptions, functions: [FunctionID], polarity: VotePolarity, goldCounts: [Int] = []) throws(AMAFError) {
-        guard options.kind != .triplets, options.kind != .pooled else {
+        guard ![.triplets, .pooled, .subtypes, .subtypesPooled].contains(options.kind) else {
             preconditionFailure("\(options.kind.rawValue) is not fitted by EM; ask LabelModelFit")
         }
         let k = polarity.classCount
@@ -46,7 +46,7 @@ package struct LabelModelTrainer: Sendable {
             kind: options.kind, classCount: k, functions: functions, logBalance: balance.map { FixedPoint.score(log($0)) },
             form: .agreement(weights: Self.weights(accuracies, classCount: k)), iterations: 0, hasConverged: isFinished)
         switch options.kind {
-        case .mapEM, .dawidSkene, .dawidSkeneAbstain:
+        case .mapEM, .dawidSkene, .dawidSkeneAbstain, .damped:
             let fit = ConfusionFit(options: options, polarity: polarity, balance: balance)
             confusion = fit
             // Dawid and Skene begin at a majority vote, MAP-EM at the centre of its prior.

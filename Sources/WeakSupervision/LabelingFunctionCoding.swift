@@ -28,6 +28,34 @@ private struct FieldReader {
     mutating func value<T: Decodable>(_ key: String, default fallback: T) throws -> T {
         try optional(key, T.self) ?? fallback
     }
+    func refusal(_ key: String, _ what: String) -> DecodingError {
+        .dataCorrupted(.init(codingPath: container.codingPath + [SpecKey(key)], debugDescription: what))
+    }
+    mutating func bounds() throws -> NumberBounds {
+        let bounds = NumberBounds(atLeast: try optional("at-least"), atMost: try optional("at-most"))
+        guard bounds.atLeast != nil || bounds.atMost != nil else {
+            throw refusal("class", "a threshold needs 'at-least', 'at-most' or both")
+        }
+        guard bounds.atLeast ?? -.infinity <= bounds.atMost ?? .infinity else {
+            throw refusal("at-least", "'at-least' is above 'at-most': no number lies between")
+        }
+        return bounds
+    }
+    mutating func limits() throws -> ExecLimits {
+        let standard = ExecLimits()
+        let limits = ExecLimits(
+            silentSeconds: try value("silent-seconds", default: standard.silentSeconds),
+            memoryMiB: try value("memory-mib", default: standard.memoryMiB),
+            outputBytes: try value("output-bytes", default: standard.outputBytes))
+        guard limits.silentSeconds > 0, limits.silentSeconds <= 86_400 else {
+            throw refusal("silent-seconds", "'silent-seconds' is between 0 and 86,400")
+        }
+        guard (16...1_048_576).contains(limits.memoryMiB) else { throw refusal("memory-mib", "'memory-mib' is between 16 and 1,048,576") }
+        guard (16...1_048_576).contains(limits.outputBytes) else {
+            throw refusal("output-bytes", "'output-bytes' is between 16 and 1,048,576")
+        }
+        return limits
+    }
     func refuseOthers() throws {
         guard let unknown = container.allKeys.map(\.stringValue).filter({ !known.contains($0) }).min() else { return }
         throw DecodingError.dataCorrupted(
@@ -89,17 +117,84 @@ extension LabelingFunctionSpec: Codable {
                 kind: .dictionary(
                     DictionaryRule(
                         entries: try fields.required("entries"), caseSensitive: try fields.value("case-sensitive", default: false))))
+        case "threshold":
+            self.init(
+                name: name,
+                kind: .threshold(
+                    ThresholdRule(
+                        className: try fields.required("class"), field: try fields.required("field"), bounds: try fields.bounds())))
+        case "sensor-threshold":
+            let rule = SensorThresholdRule(
+                className: try fields.required("class"), channel: try fields.optional("channel"), field: try fields.optional("field"),
+                statistic: try fields.value("statistic", default: .mean), window: try fields.optional("window"),
+                stride: try fields.optional("stride"), minimumWindows: try fields.value("minimum-windows", default: 1),
+                bounds: try fields.bounds())
+            guard (rule.channel == nil) != (rule.field == nil) else {
+                throw fields.refusal("channel", "a sensor threshold reads either a 'channel' or a 'field'")
+            }
+            guard rule.window ?? 1 > 0, rule.stride ?? 1 > 0, rule.minimumWindows > 0 else {
+                throw fields.refusal("window", "'window', 'stride' and 'minimum-windows' are at least 1")
+            }
+            self.init(name: name, kind: .sensorThreshold(rule))
+        case "prototypes":
+            let standard = PrototypesRule(features: FileReference(path: ""), prototypes: [])
+            self.init(
+                name: name,
+                kind: .prototypes(
+                    PrototypesRule(
+                        features: try fields.required("features"), prototypes: try fields.required("prototypes"),
+                        metric: try fields.value("metric", default: standard.metric), threshold: try fields.optional("threshold"),
+                        minimumMargin: try fields.value("minimum-margin", default: standard.minimumMargin))))
+        case "neighbours":
+            let standard = NeighboursRule(features: FileReference(path: ""), references: FileReference(path: ""), labels: [])
+            let rule = NeighboursRule(
+                features: try fields.required("features"), references: try fields.required("references"),
+                labels: try fields.required("labels"), metric: try fields.value("metric", default: standard.metric),
+                neighbours: try fields.value("neighbours", default: standard.neighbours), threshold: try fields.optional("threshold"),
+                minimumShare: try fields.value("minimum-share", default: standard.minimumShare))
+            guard rule.neighbours > 0 else { throw fields.refusal("neighbours", "'neighbours' is at least 1") }
+            self.init(name: name, kind: .neighbours(rule))
+        case "model-prediction":
+            self.init(
+                name: name,
+                kind: .modelPrediction(
+                    ModelPredictionRule(
+                        predictions: try fields.required("predictions"), classNames: try fields.value("classes", default: []),
+                        threshold: try fields.value("threshold", default: 0), minimumMargin: try fields.value("minimum-margin", default: 0))
+                ))
+        case "command":
+            let rule = CommandRule(
+                command: try fields.required("command"), files: try fields.value("files", default: []),
+                classNames: try fields.value("classes", default: []), limits: try fields.limits(),
+                folder: try fields.value("folder", default: ""))
+            guard !rule.command.isEmpty else { throw fields.refusal("command", "'command' is empty") }
+            self.init(name: name, kind: .command(rule))
+        case "snorkel":
+            self.init(
+                name: name,
+                kind: .snorkel(
+                    SnorkelRule(
+                        module: try fields.required("module"), function: try fields.value("function", default: name),
+                        classNames: try fields.value("classes", default: []), files: try fields.value("files", default: []),
+                        limits: try fields.limits())))
         default:
+            let later = Self.laterKinds.contains(kind) ? "the kind '\(kind)' is not in this version" : "unknown kind '\(kind)'"
             throw DecodingError.dataCorrupted(
                 .init(
                     codingPath: decoder.codingPath + [SpecKey("kind")],
-                    debugDescription: "unknown kind '\(kind)'; known are \(Self.kindNames.joined(separator: ", "))"))
+                    debugDescription: "\(later); known are \(Self.kindNames.joined(separator: ", "))"))
         }
         try fields.refuseOthers()
     }
 
     /// What `kind` may say in a file.
-    package static let kindNames = ["class-name-overlap", "dictionary", "keyword-scores", "keywords", "regex"]
+    package static let kindNames = [
+        "class-name-overlap", "command", "dictionary", "keyword-scores", "keywords", "model-prediction", "neighbours", "prototypes",
+        "regex",
+        "sensor-threshold", "snorkel", "threshold",
+    ]
+    /// Kinds whose names are taken for later versions, so that their error can say so.
+    private static let laterKinds = ["image-statistics", "clip-zero-shot", "llm-prompt"]
 
     package var kindName: String {
         switch kind {
@@ -108,6 +203,13 @@ extension LabelingFunctionSpec: Codable {
         case .classNameOverlap: "class-name-overlap"
         case .keywordScores: "keyword-scores"
         case .dictionary: "dictionary"
+        case .threshold: "threshold"
+        case .sensorThreshold: "sensor-threshold"
+        case .prototypes: "prototypes"
+        case .neighbours: "neighbours"
+        case .modelPrediction: "model-prediction"
+        case .command: "command"
+        case .snorkel: "snorkel"
         }
     }
 
@@ -146,6 +248,61 @@ extension LabelingFunctionSpec: Codable {
         case .dictionary(let rule):
             try fields.encode(rule.entries, forKey: SpecKey("entries"))
             try fields.encode(rule.caseSensitive, forKey: SpecKey("case-sensitive"))
+        case .threshold(let rule):
+            try fields.encode(rule.className, forKey: SpecKey("class"))
+            try fields.encode(rule.field, forKey: SpecKey("field"))
+            try Self.encode(rule.bounds, &fields)
+        case .sensorThreshold(let rule):
+            try fields.encode(rule.className, forKey: SpecKey("class"))
+            try fields.encodeIfPresent(rule.channel, forKey: SpecKey("channel"))
+            try fields.encodeIfPresent(rule.field, forKey: SpecKey("field"))
+            try fields.encode(rule.statistic, forKey: SpecKey("statistic"))
+            try fields.encodeIfPresent(rule.window, forKey: SpecKey("window"))
+            try fields.encodeIfPresent(rule.stride, forKey: SpecKey("stride"))
+            try fields.encode(rule.minimumWindows, forKey: SpecKey("minimum-windows"))
+            try Self.encode(rule.bounds, &fields)
+        case .prototypes(let rule):
+            try fields.encode(rule.features, forKey: SpecKey("features"))
+            try fields.encode(rule.prototypes, forKey: SpecKey("prototypes"))
+            try fields.encode(rule.metric, forKey: SpecKey("metric"))
+            try fields.encodeIfPresent(rule.threshold, forKey: SpecKey("threshold"))
+            try fields.encode(rule.minimumMargin, forKey: SpecKey("minimum-margin"))
+        case .neighbours(let rule):
+            try fields.encode(rule.features, forKey: SpecKey("features"))
+            try fields.encode(rule.references, forKey: SpecKey("references"))
+            try fields.encode(rule.labels, forKey: SpecKey("labels"))
+            try fields.encode(rule.metric, forKey: SpecKey("metric"))
+            try fields.encode(rule.neighbours, forKey: SpecKey("neighbours"))
+            try fields.encodeIfPresent(rule.threshold, forKey: SpecKey("threshold"))
+            try fields.encode(rule.minimumShare, forKey: SpecKey("minimum-share"))
+        case .modelPrediction(let rule):
+            try fields.encode(rule.predictions, forKey: SpecKey("predictions"))
+            try fields.encode(rule.classNames, forKey: SpecKey("classes"))
+            try fields.encode(rule.threshold, forKey: SpecKey("threshold"))
+            try fields.encode(rule.minimumMargin, forKey: SpecKey("minimum-margin"))
+        case .command(let rule):
+            try fields.encode(rule.command, forKey: SpecKey("command"))
+            try fields.encode(rule.files, forKey: SpecKey("files"))
+            try fields.encode(rule.classNames, forKey: SpecKey("classes"))
+            try fields.encode(rule.folder, forKey: SpecKey("folder"))
+            try Self.encode(rule.limits, &fields)
+        case .snorkel(let rule):
+            try fields.encode(rule.module, forKey: SpecKey("module"))
+            try fields.encode(rule.function, forKey: SpecKey("function"))
+            try fields.encode(rule.classNames, forKey: SpecKey("classes"))
+            try fields.encode(rule.files, forKey: SpecKey("files"))
+            try Self.encode(rule.limits, &fields)
         }
+    }
+
+    private static func encode(_ bounds: NumberBounds, _ fields: inout KeyedEncodingContainer<SpecKey>) throws {
+        try fields.encodeIfPresent(bounds.atLeast, forKey: SpecKey("at-least"))
+        try fields.encodeIfPresent(bounds.atMost, forKey: SpecKey("at-most"))
+    }
+
+    private static func encode(_ limits: ExecLimits, _ fields: inout KeyedEncodingContainer<SpecKey>) throws {
+        try fields.encode(limits.silentSeconds, forKey: SpecKey("silent-seconds"))
+        try fields.encode(limits.memoryMiB, forKey: SpecKey("memory-mib"))
+        try fields.encode(limits.outputBytes, forKey: SpecKey("output-bytes"))
     }
 }

@@ -1,6 +1,7 @@
+package import Datasets
 package import Primitives
 
-/// Labeling functions compiled for one list of classes, ready to vote on texts from any thread.
+/// Labeling functions compiled for one list of classes, ready to vote on samples from any thread.
 ///
 /// All terms of all functions share one automaton (two where some function minds case), so a text is read once however many
 /// keyword functions there are; patterns of regex functions run one after the other.
@@ -20,11 +21,20 @@ package struct LabelingFunctionSet: Sendable {
     private let regexes: [(function: Int, classIndex: Int16, program: RegexProgram)]
     /// Functions that have one faster way: keywords that decide by any single hit.
     private let votesOnAnyHit: [Int16]
+    /// Functions that read more than the text or run elsewhere, by position in `ids`.
+    private let others: [(function: Int, body: any LabelingFunction)]
 
     /// Compiles and checks everything; nothing can fail later but a match on a text.
     ///
-    /// - Throws: `labeling-function.*` with the function's name as place.
-    package init(specs: [LabelingFunctionSpec], classNames: [String]) throws(AMAFError) {
+    /// - Parameters:
+    ///   - functions: written in Swift; their columns follow those of the specs.
+    ///   - context: what this machine lends; by default what the environment says.
+    /// - Throws: `labeling-function.*` with the function's name as place; `labeling-function.exec-not-allowed` where a function
+    ///   starts a program and the context does not allow it.
+    package init(
+        specs: [LabelingFunctionSpec], classNames: [String], functions: [any LabelingFunction] = [],
+        context: LabelingContext = .ofEnvironment
+    ) throws(AMAFError) {
         guard !classNames.isEmpty, classNames.count <= VoteCode.maximumClassCount else {
             throw AMAFError(
                 "labeling-function.class-count", "Labeling functions cannot vote among \(classNames.count) classes",
@@ -41,6 +51,8 @@ package struct LabelingFunctionSet: Sendable {
         var decisions: [TermRules.Decision?] = []
         var regexes: [(function: Int, classIndex: Int16, program: RegexProgram)] = []
         var votesOnAnyHit: [Int16] = []
+        var others: [(function: Int, body: any LabelingFunction)] = []
+        var modules: [FileReference: SnorkelModule] = [:]
         for (function, spec) in specs.enumerated() {
             guard !spec.name.isEmpty, seen.insert(spec.name).inserted else {
                 throw AMAFError(
@@ -71,11 +83,25 @@ package struct LabelingFunctionSet: Sendable {
                 decisions.append(try rules.add(rule, function: function, name: spec.name, classIndex: classIndex))
             case .dictionary(let rule):
                 decisions.append(try rules.add(rule, function: function, name: spec.name, classIndex: classIndex))
+            default:
+                decisions.append(nil)
+                others.append((function, try Self.body(of: spec, classNames, classIndex, context, &modules)))
             }
             votesOnAnyHit.append(anyHit)
         }
+        for body in functions {
+            guard !body.id.name.isEmpty, seen.insert(body.id.name).inserted else {
+                throw AMAFError(
+                    "labeling-function.duplicate-name", "Two labeling functions are called '\(body.id.name)'", place: body.id.name,
+                    remedy: "Give each labeling function a name of its own.")
+            }
+            others.append((decisions.count, body))
+            decisions.append(nil)
+            votesOnAnyHit.append(-1)
+        }
+        self.others = others
         self.specs = specs
-        ids = specs.map(\.id)
+        ids = specs.map(\.id) + functions.map(\.id)
         self.classNames = classNames
         folded = rules.foldedPatterns.isEmpty ? nil : AhoCorasick(rules.foldedPatterns, foldsCase: true)
         foldedTerms = rules.foldedTerms
@@ -99,11 +125,36 @@ package struct LabelingFunctionSet: Sendable {
     /// The votes of all functions on consecutive samples.
     ///
     /// - Parameters:
+    ///   - samples: at most 65,536; nil, a quarantined sample, makes every function abstain.
+    ///   - firstSample: position of `samples[0]` in the data set.
+    package func apply(samples: [Sample?], firstSample: Int = 0) -> VoteBlock {
+        var block = apply(texts: samples.map { $0?.text }, firstSample: firstSample, others: false)
+        for (function, body) in others {
+            let answers: LabelingAnswers
+            switch body {
+            case let body as VectorFunction: answers = body.answers(on: samples, firstSample: firstSample)
+            case let body as ModelPredictionFunction: answers = body.answers(on: samples, firstSample: firstSample)
+            default: answers = body.answers(on: samples)
+            }
+            block.columns[function] = answers.column(ids[function], firstSample: firstSample)
+        }
+        return block
+    }
+
+    /// The votes of all functions on consecutive texts that have no other fields.
+    ///
+    /// - Parameters:
     ///   - texts: at most 65,536; nil, a quarantined sample, makes every function abstain.
     ///   - firstSample: position of `texts[0]` in the data set.
     package func apply(texts: [String?], firstSample: Int = 0) -> VoteBlock {
+        guard others.isEmpty else { return apply(samples: texts.map { $0.map { Sample(id: "", text: $0) } }, firstSample: firstSample) }
+        return apply(texts: texts, firstSample: firstSample, others: false)
+    }
+
+    /// - Parameter others: tells the two entries apart; the columns of `others` are left empty here.
+    private func apply(texts: [String?], firstSample: Int, others _: Bool) -> VoteBlock {
         precondition(texts.count <= PackedVotes.maximumRowCount, "\(texts.count) texts in one block")
-        var run = Run(functions: specs.count, terms: terms.count, classes: classNames.count)
+        var run = Run(functions: ids.count, terms: terms.count, classes: classNames.count)
         let scratch = regexes.isEmpty ? nil : RegexScratch()
         for (row, text) in texts.enumerated() {
             guard let text else { continue }

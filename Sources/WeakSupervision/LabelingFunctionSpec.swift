@@ -18,6 +18,20 @@ package struct LabelingFunctionSpec: Hashable, Sendable {
         case keywordScores(KeywordScoresRule)
         /// A gazetteer: each term names its class; the longest term found decides.
         case dictionary(DictionaryRule)
+        /// A number of the sample within bounds.
+        case threshold(ThresholdRule)
+        /// Windows of a recording within bounds.
+        case sensorThreshold(SensorThresholdRule)
+        /// The nearest of some vectors, one or more a class.
+        case prototypes(PrototypesRule)
+        /// The majority among the nearest labelled vectors.
+        case neighbours(NeighboursRule)
+        /// What another model predicted.
+        case modelPrediction(ModelPredictionRule)
+        /// A program; only where exec is allowed.
+        case command(CommandRule)
+        /// A Python function written for Snorkel; only where exec is allowed.
+        case snorkel(SnorkelRule)
     }
 
     package var name: String
@@ -36,7 +50,78 @@ package struct LabelingFunctionSpec: Hashable, Sendable {
         case .classNameOverlap: []
         case .keywordScores(let rule): rule.classes.map(\.className)
         case .dictionary(let rule): Self.distinct(rule.entries.map(\.className))
+        case .threshold(let rule): [rule.className]
+        case .sensorThreshold(let rule): [rule.className]
+        case .prototypes(let rule): Self.distinct(rule.prototypes.map(\.className))
+        case .neighbours(let rule): Self.distinct(rule.labels)
+        case .modelPrediction(let rule): rule.classNames
+        case .command(let rule): rule.classNames
+        case .snorkel(let rule): rule.classNames
         }
+    }
+
+    /// Whether the function starts a program, which only `--allow-exec` permits.
+    package var needsExec: Bool {
+        switch kind {
+        case .command, .snorkel: true
+        default: false
+        }
+    }
+
+    /// Finds the files that the function reads and takes their digests.
+    ///
+    /// - Parameter folder: what relative paths start at.
+    package mutating func resolveFiles(against folder: String) throws(AMAFError) {
+        switch kind {
+        case .prototypes(var rule):
+            try rule.features.resolve(against: folder)
+            kind = .prototypes(rule)
+        case .neighbours(var rule):
+            try rule.features.resolve(against: folder)
+            try rule.references.resolve(against: folder)
+            kind = .neighbours(rule)
+        case .modelPrediction(var rule):
+            try rule.predictions.resolve(against: folder)
+            kind = .modelPrediction(rule)
+        case .command(var rule):
+            for i in rule.files.indices { try rule.files[i].resolve(against: folder) }
+            if rule.folder.isEmpty { rule.folder = folder.isEmpty ? "." : folder }
+            kind = .command(rule)
+        case .snorkel(var rule):
+            try rule.module.resolve(against: folder)
+            for i in rule.files.indices { try rule.files[i].resolve(against: folder) }
+            kind = .snorkel(rule)
+        default: break
+        }
+    }
+
+    /// Without the places of files: they may lie elsewhere on another machine and still be the same function.
+    private var placeless: LabelingFunctionSpec {
+        func bare(_ file: FileReference) -> FileReference { FileReference(path: "", digest: file.digest) }
+        var copy = self
+        switch kind {
+        case .prototypes(var rule):
+            rule.features = bare(rule.features)
+            copy.kind = .prototypes(rule)
+        case .neighbours(var rule):
+            rule.features = bare(rule.features)
+            rule.references = bare(rule.references)
+            copy.kind = .neighbours(rule)
+        case .modelPrediction(var rule):
+            // The ending decides how the file is read.
+            rule.predictions = FileReference(path: rule.predictions.path.hasSuffix(".npy") ? ".npy" : "", digest: rule.predictions.digest)
+            copy.kind = .modelPrediction(rule)
+        case .command(var rule):
+            rule.files = rule.files.map(bare)
+            rule.folder = ""
+            copy.kind = .command(rule)
+        case .snorkel(var rule):
+            rule.module = bare(rule.module)
+            rule.files = rule.files.map(bare)
+            copy.kind = .snorkel(rule)
+        default: break
+        }
+        return copy
     }
 
     private static func distinct(_ names: [String]) -> [String] {
@@ -47,11 +132,11 @@ package struct LabelingFunctionSpec: Hashable, Sendable {
     /// Raised whenever a rule's votes change although its data stay: part of every digest.
     package static let semanticsVersion: UInt64 = 1
 
-    /// SHA-256 over the canonical JSON of the spec (sorted keys) and `semanticsVersion`.
+    /// SHA-256 over the canonical JSON of the spec (sorted keys; of files the content's digest, not the path) and `semanticsVersion`.
     package var digest: Digest {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        guard let json = try? encoder.encode(self) else {
+        guard let json = try? encoder.encode(placeless) else {
             preconditionFailure("the labeling function '\(name)' holds a number that JSON cannot carry")
         }
         var hasher = DigestHasher()

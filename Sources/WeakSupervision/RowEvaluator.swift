@@ -11,6 +11,9 @@ struct RowEvaluator {
     private let columnOf: [Int32]
     private let table: [Int32]
     private let isAgreement: Bool
+    /// A mixture: its score is no sum over votes.
+    private let subtypes: SubtypeTable?
+    private var stateScore: [Int64] = []
 
     /// exp(base − largest base) in share units, and their sum.
     private let baseShare: [Int64]
@@ -41,9 +44,11 @@ struct RowEvaluator {
             columnOf = []
             table = []
             isAgreement = true
+            subtypes = nil
         case .confusion(let confusion):
             weights = []
             isAgreement = false
+            subtypes = nil
             var lookup = [Int32](repeating: -1, count: model.functions.count * k)
             var table = confusion.logLikelihood
             for j in model.functions.indices {
@@ -58,6 +63,17 @@ struct RowEvaluator {
             }
             columnOf = lookup
             self.table = table
+        case .subtypes(let mixture):
+            weights = mixture.opinion?.weights ?? []
+            isAgreement = false
+            subtypes = mixture
+            var lookup = [Int32](repeating: -1, count: model.functions.count * k)
+            for j in model.functions.indices {
+                for column in mixture.columns(of: j) { lookup[j * k + Int(mixture.columnClass[column])] = Int32(column) }
+            }
+            columnOf = lookup
+            table = mixture.logLikelihood
+            stateScore = Array(repeating: 0, count: k * mixture.subtypes)
         }
         self.base = base
         let top = base.max() ?? 0
@@ -72,7 +88,35 @@ struct RowEvaluator {
 
     /// Evaluates the votes at `range`.
     mutating func evaluate(_ rows: VoteRows, _ range: Range<Int>) {
-        if isAgreement { evaluateAgreement(rows, range) } else { evaluateConfusion(rows, range) }
+        if isAgreement {
+            evaluateAgreement(rows, range)
+        } else if let subtypes {
+            evaluateSubtypes(subtypes, rows, range)
+        } else {
+            evaluateConfusion(rows, range)
+        }
+    }
+
+    private mutating func evaluateSubtypes(_ mixture: SubtypeTable, _ rows: VoteRows, _ range: Range<Int>) {
+        let m = mixture.subtypes
+        let states = classCount * m
+        for state in 0..<states { stateScore[state] = Int64(mixture.stateBase[state]) }
+        for i in range {
+            let column = columnOf[Int(rows.functions[i]) * classCount + Int(rows.classes[i])]
+            guard column >= 0 else { continue }
+            let start = Int(column) * states
+            for state in 0..<states { stateScore[state] += Int64(table[start + state]) }
+        }
+        for y in 0..<classCount {
+            var top = stateScore[y * m]
+            for g in 1..<max(1, m) { top = max(top, stateScore[y * m + g]) }
+            var sum = 0.0
+            for g in 0..<m { sum += exp(FixedPoint.nats(stateScore[y * m + g] - top)) }
+            score[y] = top + Int64((log(sum) * FixedPoint.scoreScale).rounded())
+            if let opinion = mixture.opinion { score[y] = score[y] / 2 + Int64(opinion.balance[y]) }
+        }
+        if mixture.opinion != nil { for i in range { score[Int(rows.classes[i])] += Int64(weights[Int(rows.functions[i])]) } }
+        normalizeScores()
     }
 
     private mutating func evaluateAgreement(_ rows: VoteRows, _ range: Range<Int>) {
@@ -114,6 +158,10 @@ struct RowEvaluator {
             let start = Int(column) * classCount
             for y in 0..<classCount { score[y] += Int64(table[start + y]) }
         }
+        normalizeScores()
+    }
+
+    private mutating func normalizeScores() {
         let reference = score.max() ?? 0
         total = 0
         for y in 0..<classCount {

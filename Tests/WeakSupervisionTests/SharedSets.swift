@@ -68,7 +68,7 @@ enum SharedSets {
         }
         let (auto, evidence) = try LabelModelSelection.choose(fit)
         var scores = [("auto", accuracy(auto))]
-        for kind in [LabelModelKind.majority, .logLinear, .oneCoin, .dawidSkene, .pooled, .triplets] {
+        for kind in [LabelModelKind.majority, .logLinear, .oneCoin, .dawidSkene, .damped, .pooled, .subtypes, .subtypesPooled] {
             scores.append((kind.rawValue, accuracy(try fit.fit(LabelModelOptions(kind: kind)))))
         }
         return (scores, evidence)
