@@ -30,6 +30,13 @@ struct BodyReader {
         return value
     }
 
+    func blocks(first: UInt64, count: UInt64) throws(AMAFError) -> Range<Int> {
+        let start = try int(first, "the first block")
+        let (end, overflow) = start.addingReportingOverflow(try int(count, "the number of blocks"))
+        guard !overflow else { throw malformed(type, "it has \(count) blocks from \(first) on") }
+        return start..<end
+    }
+
     func digest(_ data: Data, _ what: String) throws(AMAFError) -> Digest {
         guard data.count == Digest.byteCount else { throw malformed(type, "\(what) has \(data.count) bytes and not \(Digest.byteCount)") }
         return Digest(bytes: [UInt8](data))

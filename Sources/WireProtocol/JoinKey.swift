@@ -67,6 +67,16 @@ package struct JoinKey: Sendable, CustomStringConvertible {
         writer.write(hello.host)
         writer.write(UInt32(hello.heldFences.count))
         for fence in hello.heldFences { writer.write(fence.rawValue) }
+        // Written only when there are any, so that it is the statement of protocol 1.0 without them.
+        for (i, held) in hello.heldLeases.enumerated() {
+            if i == 0 { writer.write(UInt32(hello.heldLeases.count)) }
+            writer.write(held.fence.rawValue)
+            writer.write(held.run.rawValue)
+            writer.write(held.stage.rawValue)
+            writer.write(Int64(held.blocks.lowerBound))
+            writer.write(Int64(held.blocks.upperBound))
+            writer.write(UInt8(held.isMasked ? 1 : 0))
+        }
         return writer.bytes
     }
 

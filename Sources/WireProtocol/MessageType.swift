@@ -29,6 +29,7 @@ enum MessageType: UInt16, CaseIterable, Sendable {
     case explain = 0x003B
     case tasks = 0x003C
     case result = 0x003D
+    case history = 0x003E
 
     case challengeReply = 0x8001
     case welcome = 0x8002

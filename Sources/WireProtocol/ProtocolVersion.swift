@@ -11,8 +11,8 @@ package struct ProtocolVersion: Hashable, Comparable, Sendable, Codable, CustomS
         self.minor = minor
     }
 
-    /// What this build writes.
-    package static let current = ProtocolVersion(1, 0)
+    /// What this build writes. 1.1 brought the held leases of HELLO and HISTORY.
+    package static let current = ProtocolVersion(1, 1)
 
     package static func < (a: Self, b: Self) -> Bool { (a.major, a.minor) < (b.major, b.minor) }
     package var description: String { "\(major).\(minor)" }

@@ -80,6 +80,8 @@ package enum Request: Hashable, Sendable {
     case tasks(TaskQuery)
     /// The results of these stages, as far as they are done.
     case result(RunID, [StageID])
+    /// Events of the whole cluster as a JSON array; asked again with the last one's number it follows what happens.
+    case history(HistoryQuery)
 }
 
 /// A small artifact that rides inside COMMIT.
@@ -127,5 +129,28 @@ package struct TaskQuery: Hashable, Sendable {
         self.state = state
         self.offset = offset
         self.limit = limit
+    }
+}
+
+/// Which events HISTORY wants: all conditions that are set must hold.
+package struct HistoryQuery: Hashable, Sendable {
+    package var run: RunID?
+    package var stage: StageID?
+    package var worker: WorkerID?
+    /// Only events after the one of this number.
+    package var after: Int
+    package var limit: Int
+    /// The last `limit` events, newest first, instead of the first in their order.
+    package var newestFirst: Bool
+
+    package init(
+        run: RunID? = nil, stage: StageID? = nil, worker: WorkerID? = nil, after: Int = 0, limit: Int = 1000, newestFirst: Bool = false
+    ) {
+        self.run = run
+        self.stage = stage
+        self.worker = worker
+        self.after = after
+        self.limit = limit
+        self.newestFirst = newestFirst
     }
 }

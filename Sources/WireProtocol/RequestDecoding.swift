@@ -77,6 +77,7 @@ extension Request {
             var stages: [StageID] = []
             for stage in message.stages { stages.append(try reader.name(stage, "a stage")) }
             return .result(try reader.name(message.run, "the run"), stages)
+        case .history: return try history(try reader.message(from: body), reader)
         case .challengeReply, .welcome, .operatorWelcome, .grants, .beatReply, .committed, .noted, .held, .stored, .chunk, .submitted,
             .json,
             .results, .done, .unsupported, .failed:
@@ -120,11 +121,20 @@ extension Request {
     }
 
     private static func hello(_ message: WireHelloRequest, _ reader: BodyReader) throws(AMAFError) -> Request {
+        var leases: [HeldLease] = []
+        leases.reserveCapacity(message.heldLeases.count)
+        for held in message.heldLeases {
+            leases.append(
+                HeldLease(
+                    fence: Fence(rawValue: held.fence), run: try reader.name(held.run, "the run of a held lease"),
+                    stage: try reader.name(held.stage, "the stage of a held lease"),
+                    blocks: try reader.blocks(first: held.firstBlock, count: held.blockCount), isMasked: held.isMasked))
+        }
         let hello = WorkerHello(
             worker: try reader.name(message.worker, "the worker"), bootNonce: message.bootNonce, tags: message.tags,
             slots: try reader.int(message.slots, "the number of slots"), memoryBytes: message.memoryBytes,
             numericsClass: try reader.name(message.numericsClass, "the numerics class"), build: message.build, host: message.host,
-            heldFences: message.heldFences.map { Fence(rawValue: $0) })
+            heldFences: message.heldFences.map { Fence(rawValue: $0) }, heldLeases: leases)
         return .hello(hello, proof: try reader.digest(message.proof, "the proof"))
     }
 
@@ -173,6 +183,17 @@ extension Request {
             throw malformed(.put, "\(tail.count) bytes at \(offset) do not fit into an artifact of \(total)")
         }
         return .put(try reader.digest(message.digest, "the digest"), offset: offset, total: total, chunk: tail)
+    }
+
+    private static func history(_ message: WireHistoryRequest, _ reader: BodyReader) throws(AMAFError) -> Request {
+        var query = HistoryQuery(
+            after: try reader.int(message.after, "the last event's number"), limit: try reader.int(message.limit, "the limit"),
+            newestFirst: message.newestFirst)
+        try limit(query.limit, WireLimits.historyPage, "events in one HISTORY")
+        if message.hasRun { query.run = try reader.name(message.run, "the run") }
+        if message.hasStage { query.stage = try reader.name(message.stage, "the stage") }
+        if message.hasWorker { query.worker = try reader.name(message.worker, "the worker") }
+        return .history(query)
     }
 
     private static func tasks(_ message: WireTasksRequest, _ reader: BodyReader) throws(AMAFError) -> Request {

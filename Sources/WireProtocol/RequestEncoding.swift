@@ -126,6 +126,17 @@ extension Request {
                     $0.run = run.rawValue
                     $0.stages = stages.map(\.rawValue)
                 })
+        case .history(let query):
+            return part(
+                .history,
+                WireHistoryRequest.with {
+                    if let run = query.run { $0.run = run.rawValue }
+                    if let stage = query.stage { $0.stage = stage.rawValue }
+                    if let worker = query.worker { $0.worker = worker.rawValue }
+                    $0.after = wireInteger(query.after)
+                    $0.limit = wireInteger(query.limit)
+                    $0.newestFirst = query.newestFirst
+                })
         }
     }
 
@@ -141,6 +152,16 @@ extension Request {
             $0.host = hello.host
             $0.heldFences = hello.heldFences.map(\.rawValue)
             $0.proof = Data(proof.bytes)
+            $0.heldLeases = hello.heldLeases.map { held in
+                WireHeldLease.with {
+                    $0.fence = held.fence.rawValue
+                    $0.run = held.run.rawValue
+                    $0.stage = held.stage.rawValue
+                    $0.firstBlock = wireInteger(held.blocks.lowerBound)
+                    $0.blockCount = wireInteger(held.blocks.count)
+                    $0.isMasked = held.isMasked
+                }
+            }
         }
     }
 

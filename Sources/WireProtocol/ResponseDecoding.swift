@@ -96,7 +96,8 @@ extension Response {
             return .failed(try reader.error(message.error))
         case .challenge, .hello, .operatorHello, .lease, .beat, .commit, .fail, .release, .bye, .have, .put, .get, .submit, .status,
             .workers,
-            .cancel, .pause, .resume, .retry, .drain, .undrain, .answer, .story, .explain, .tasks, .result:
+            .cancel, .pause, .resume, .retry, .drain, .undrain, .answer, .story, .explain, .tasks, .result,
+            .history:
             preconditionFailure("\(type) passed for a reply")
         }
     }
@@ -117,11 +118,8 @@ extension Response {
     }
 
     private static func grant(_ message: WireGrant, _ reader: BodyReader) throws(AMAFError) -> LeaseGrant {
-        let first = try reader.int(message.firstBlock, "the first block")
-        let (end, overflow) = first.addingReportingOverflow(try reader.int(message.blockCount, "the number of blocks"))
-        guard !overflow, message.batchShift < 32 else {
-            throw malformed(reader.type, "\(message.blockCount) blocks from \(first) with batch shift \(message.batchShift)")
-        }
+        let blocks = try reader.blocks(first: message.firstBlock, count: message.blockCount)
+        guard message.batchShift < 32 else { throw malformed(reader.type, "its batch shift is \(message.batchShift)") }
         var masked: [Int] = []
         masked.reserveCapacity(message.maskedSamples.count)
         for sample in message.maskedSamples { masked.append(try reader.int(sample, "a masked sample")) }
@@ -140,7 +138,7 @@ extension Response {
         return LeaseGrant(
             fence: Fence(rawValue: message.fence), run: try reader.name(message.run, "the run"),
             stage: try reader.name(message.stage, "the stage"),
-            kind: message.kind, codeVersion: Int(message.codeVersion), parameters: message.parameters, blocks: first..<end,
+            kind: message.kind, codeVersion: Int(message.codeVersion), parameters: message.parameters, blocks: blocks,
             maskedSamples: masked,
             batchShift: Int(message.batchShift), inputs: inputs,
             timeToLive: try reader.duration(nanoseconds: message.timeToLiveNs, "the time to live"))

@@ -14,6 +14,8 @@ package enum WireLimits {
     package static let inlineArtifactsPerCommit = 512 << 10
     /// Digests in one HAVE.
     package static let digestsPerHave = 16_384
+    /// Events in one answer to HISTORY.
+    package static let historyPage = 10_000
     /// A run, stage or worker name, or an error's code.
     package static let nameByteCount = 1024
     /// Each text of an error; longer ones are cut.

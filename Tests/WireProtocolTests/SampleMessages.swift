@@ -17,7 +17,13 @@ enum SampleMessages {
         worker: WorkerID("box-3"), bootNonce: .max, tags: ["cpu", "gpu"], slots: 8, memoryBytes: 1 << 40,
         numericsClass: NumericsClass("cpu-v4-1"),
         build: "0.1.0", host: "büro.example.org",
-        heldFences: [Fence(epoch: 3, counter: 9), Fence(epoch: 1 << 24 - 1, counter: 1 << 40 - 1)])
+        heldFences: [Fence(epoch: 3, counter: 9), Fence(epoch: 1 << 24 - 1, counter: 1 << 40 - 1)],
+        heldLeases: [
+            HeldLease(fence: Fence(epoch: 3, counter: 9), run: RunID("run-1"), stage: StageID("ingest"), blocks: 4..<9),
+            HeldLease(
+                fence: Fence(epoch: 1 << 24 - 1, counter: 1 << 40 - 1), run: RunID("run-2"), stage: StageID("größer"), blocks: 0..<1,
+                isMasked: true),
+        ])
 
     static let grant = LeaseGrant(
         fence: Fence(epoch: 3, counter: 10), run: RunID("run-1"), stage: StageID("seed-1/margin/round-03/score"), kind: "score-uncertainty",
@@ -80,6 +86,11 @@ enum SampleMessages {
         .tasks(TaskQuery(run: RunID("run-1"), stage: StageID("ingest"), state: .waiting, offset: 100, limit: 1000)),
         .tasks(TaskQuery(run: RunID("run-1"), state: .cancelled)),
         .result(RunID("run-1"), [StageID("report"), StageID("export")]), .result(RunID("run-1"), []),
+        .history(HistoryQuery()),
+        .history(
+            HistoryQuery(
+                run: RunID("run-1"), stage: StageID("ingest"), worker: WorkerID("box-3"), after: 1 << 40, limit: WireLimits.historyPage,
+                newestFirst: true)),
     ]
 
     static let responses: [Response] = [

@@ -251,6 +251,32 @@ nonisolated struct WireHelloRequest: Sendable {
   /// HMAC-SHA256 with the join key, 32 bytes.
   var proof: Data = Data()
 
+  /// Since 1.1.
+  var heldLeases: [WireHeldLease] = []
+
+  var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  init() {}
+}
+
+/// A lease as its worker remembers it, so that a new head can take up a grant that its store lost.
+nonisolated struct WireHeldLease: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  var fence: UInt64 = 0
+
+  var run: String = String()
+
+  var stage: String = String()
+
+  var firstBlock: UInt64 = 0
+
+  var blockCount: UInt64 = 0
+
+  var isMasked: Bool = false
+
   var unknownFields = SwiftProtobuf.UnknownStorage()
 
   init() {}
@@ -881,6 +907,55 @@ nonisolated struct WireResultRequest: Sendable {
   init() {}
 }
 
+/// Since 1.1. All conditions that are set must hold.
+nonisolated struct WireHistoryRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  var run: String {
+    get {_run ?? String()}
+    set {_run = newValue}
+  }
+  /// Returns true if `run` has been explicitly set.
+  var hasRun: Bool {self._run != nil}
+  /// Clears the value of `run`. Subsequent reads from it will return its default value.
+  mutating func clearRun() {self._run = nil}
+
+  var stage: String {
+    get {_stage ?? String()}
+    set {_stage = newValue}
+  }
+  /// Returns true if `stage` has been explicitly set.
+  var hasStage: Bool {self._stage != nil}
+  /// Clears the value of `stage`. Subsequent reads from it will return its default value.
+  mutating func clearStage() {self._stage = nil}
+
+  var worker: String {
+    get {_worker ?? String()}
+    set {_worker = newValue}
+  }
+  /// Returns true if `worker` has been explicitly set.
+  var hasWorker: Bool {self._worker != nil}
+  /// Clears the value of `worker`. Subsequent reads from it will return its default value.
+  mutating func clearWorker() {self._worker = nil}
+
+  /// Only entries after this one; their numbers rise.
+  var after: UInt64 = 0
+
+  var limit: UInt64 = 0
+
+  var newestFirst: Bool = false
+
+  var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  init() {}
+
+  fileprivate var _run: String? = nil
+  fileprivate var _stage: String? = nil
+  fileprivate var _worker: String? = nil
+}
+
 nonisolated struct WireSubmitReply: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -1190,7 +1265,7 @@ nonisolated extension WireChallengeReply: SwiftProtobuf.Message, SwiftProtobuf._
 
 nonisolated extension WireHelloRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   static let protoMessageName: String = _protobuf_package + ".HelloRequest"
-  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}worker\0\u{3}boot_nonce\0\u{1}tags\0\u{1}slots\0\u{3}memory_bytes\0\u{3}numerics_class\0\u{1}build\0\u{1}host\0\u{3}held_fences\0\u{1}proof\0")
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}worker\0\u{3}boot_nonce\0\u{1}tags\0\u{1}slots\0\u{3}memory_bytes\0\u{3}numerics_class\0\u{1}build\0\u{1}host\0\u{3}held_fences\0\u{1}proof\0\u{3}held_leases\0")
 
   mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1208,6 +1283,7 @@ nonisolated extension WireHelloRequest: SwiftProtobuf.Message, SwiftProtobuf._Me
       case 8: try { try decoder.decodeSingularStringField(value: &self.host) }()
       case 9: try { try decoder.decodeRepeatedFixed64Field(value: &self.heldFences) }()
       case 10: try { try decoder.decodeSingularBytesField(value: &self.proof) }()
+      case 11: try { try decoder.decodeRepeatedMessageField(value: &self.heldLeases) }()
       default: break
       }
     }
@@ -1244,6 +1320,9 @@ nonisolated extension WireHelloRequest: SwiftProtobuf.Message, SwiftProtobuf._Me
     if !self.proof.isEmpty {
       try visitor.visitSingularBytesField(value: self.proof, fieldNumber: 10)
     }
+    if !self.heldLeases.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.heldLeases, fieldNumber: 11)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1258,6 +1337,62 @@ nonisolated extension WireHelloRequest: SwiftProtobuf.Message, SwiftProtobuf._Me
     if lhs.host != rhs.host {return false}
     if lhs.heldFences != rhs.heldFences {return false}
     if lhs.proof != rhs.proof {return false}
+    if lhs.heldLeases != rhs.heldLeases {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireHeldLease: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  static let protoMessageName: String = _protobuf_package + ".HeldLease"
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}fence\0\u{1}run\0\u{1}stage\0\u{3}first_block\0\u{3}block_count\0\u{3}is_masked\0")
+
+  mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularFixed64Field(value: &self.fence) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.run) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.stage) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.firstBlock) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.blockCount) }()
+      case 6: try { try decoder.decodeSingularBoolField(value: &self.isMasked) }()
+      default: break
+      }
+    }
+  }
+
+  func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.fence != 0 {
+      try visitor.visitSingularFixed64Field(value: self.fence, fieldNumber: 1)
+    }
+    if !self.run.isEmpty {
+      try visitor.visitSingularStringField(value: self.run, fieldNumber: 2)
+    }
+    if !self.stage.isEmpty {
+      try visitor.visitSingularStringField(value: self.stage, fieldNumber: 3)
+    }
+    if self.firstBlock != 0 {
+      try visitor.visitSingularUInt64Field(value: self.firstBlock, fieldNumber: 4)
+    }
+    if self.blockCount != 0 {
+      try visitor.visitSingularUInt64Field(value: self.blockCount, fieldNumber: 5)
+    }
+    if self.isMasked != false {
+      try visitor.visitSingularBoolField(value: self.isMasked, fieldNumber: 6)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  static func ==(lhs: WireHeldLease, rhs: WireHeldLease) -> Bool {
+    if lhs.fence != rhs.fence {return false}
+    if lhs.run != rhs.run {return false}
+    if lhs.stage != rhs.stage {return false}
+    if lhs.firstBlock != rhs.firstBlock {return false}
+    if lhs.blockCount != rhs.blockCount {return false}
+    if lhs.isMasked != rhs.isMasked {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2558,6 +2693,65 @@ nonisolated extension WireResultRequest: SwiftProtobuf.Message, SwiftProtobuf._M
   static func ==(lhs: WireResultRequest, rhs: WireResultRequest) -> Bool {
     if lhs.run != rhs.run {return false}
     if lhs.stages != rhs.stages {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension WireHistoryRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  static let protoMessageName: String = _protobuf_package + ".HistoryRequest"
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}run\0\u{1}stage\0\u{1}worker\0\u{1}after\0\u{1}limit\0\u{3}newest_first\0")
+
+  mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self._run) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self._stage) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self._worker) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.after) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.limit) }()
+      case 6: try { try decoder.decodeSingularBoolField(value: &self.newestFirst) }()
+      default: break
+      }
+    }
+  }
+
+  func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._run {
+      try visitor.visitSingularStringField(value: v, fieldNumber: 1)
+    } }()
+    try { if let v = self._stage {
+      try visitor.visitSingularStringField(value: v, fieldNumber: 2)
+    } }()
+    try { if let v = self._worker {
+      try visitor.visitSingularStringField(value: v, fieldNumber: 3)
+    } }()
+    if self.after != 0 {
+      try visitor.visitSingularUInt64Field(value: self.after, fieldNumber: 4)
+    }
+    if self.limit != 0 {
+      try visitor.visitSingularUInt64Field(value: self.limit, fieldNumber: 5)
+    }
+    if self.newestFirst != false {
+      try visitor.visitSingularBoolField(value: self.newestFirst, fieldNumber: 6)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  static func ==(lhs: WireHistoryRequest, rhs: WireHistoryRequest) -> Bool {
+    if lhs._run != rhs._run {return false}
+    if lhs._stage != rhs._stage {return false}
+    if lhs._worker != rhs._worker {return false}
+    if lhs.after != rhs.after {return false}
+    if lhs.limit != rhs.limit {return false}
+    if lhs.newestFirst != rhs.newestFirst {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
