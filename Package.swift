@@ -164,7 +164,8 @@ func target(_ room: Room) -> Target {
         let linking: [LinkerSetting] = room.name == "amaf-benchmarks" ? [.unsafeFlags(exported)] : []
         return .executableTarget(name: room.name, dependencies: dependencies, swiftSettings: settings, linkerSettings: linking)
     case .test:
-        return .testTarget(name: room.name, dependencies: dependencies, swiftSettings: settings)
+        let data = room.name == "SimulationTests" ? ["failing-seeds.txt"] : []
+        return .testTarget(name: room.name, dependencies: dependencies, exclude: data, swiftSettings: settings)
     }
 }
 

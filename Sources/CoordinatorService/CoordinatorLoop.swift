@@ -6,10 +6,18 @@ import Scheduling
 import Storage
 import WireProtocol
 
-/// The body of the head: takes a batch of messages, lets the scheduler decide, stores what changed in one transaction, then answers.
+/// The store as the pump sees it.
+struct StoreJournal: SchedulerJournal, Sendable {
+    let store: Store
+    func apply(_ changes: StateChanges, artifacts: [Storage.InlineArtifact]) throws(AMAFError) {
+        try store.apply(changes, artifacts: artifacts)
+    }
+}
+
+/// The body of the head: who speaks on which connection, what they may ask, and how they are answered. What is decided, when it is
+/// durable and what may leave then is `SchedulerPump`'s, which the simulator turns as well.
 ///
-/// A synchronous struct so that whoever owns it turns it by hand: the coordinator's thread here, a simulator elsewhere. Nothing is
-/// answered before it is durable; the next batch is what arrived during the last fsync, so group commit needs no timer.
+/// A synchronous struct, turned by the coordinator's thread.
 struct CoordinatorLoop {
     /// A request that waits for its reply.
     private struct Pending {
@@ -19,26 +27,17 @@ struct CoordinatorLoop {
         var session: UInt64
     }
 
-    private(set) var scheduler: Scheduler
+    private var pump: SchedulerPump<StoreJournal, Pending, Response>
     private let store: Store
     private let sessions: SessionTable
     private let joinKey: JoinKey
     private let logger: Logger
     private let views: Views
     private var generator = SystemRandomNumberGenerator()
-    private var pending: [RequestToken: Pending] = [:]
-    private var nextToken: UInt64 = 1
     /// The last nonce given on a connection. One each is enough: a client joins in one go.
     private var nonces: [PipeID: [UInt8]] = [:]
     private var workerOfPipe: [PipeID: WorkerID] = [:]
     private var pipeOfWorker: [WorkerID: PipeID] = [:]
-    /// Runs whose SUBMIT is answered once they are stored.
-    private var effects: [Scheduler.Effect] = []
-    private var answers: [(Pending, Response)] = []
-    private var inline: [InlineArtifactToStore] = []
-    private var unsaved: [(StateChanges, [InlineArtifactToStore])] = []
-    /// Why the store does not take anything at present; shown by `status`.
-    private(set) var storeError: AMAFError?
     private var refusals = Refusals()
     private var vitals: [WorkerID: ReportedVitals] = [:]
 
@@ -53,7 +52,7 @@ struct CoordinatorLoop {
     init(
         scheduler: Scheduler, store: Store, sessions: SessionTable, joinKey: JoinKey, views: Views, logger: Logger
     ) {
-        self.scheduler = scheduler
+        pump = SchedulerPump(scheduler, journal: StoreJournal(store: store))
         self.store = store
         self.sessions = sessions
         self.joinKey = joinKey
@@ -61,7 +60,7 @@ struct CoordinatorLoop {
         self.logger = logger
     }
 
-    var nextDeadline: Instant? { scheduler.nextDeadline }
+    var nextDeadline: Instant? { pump.scheduler.nextDeadline }
 
     // MARK: One turn
 
@@ -81,58 +80,31 @@ struct CoordinatorLoop {
                 nonces[pipe] = nil
                 if let worker = workerOfPipe.removeValue(forKey: pipe), pipeOfWorker[worker] == pipe {
                     pipeOfWorker[worker] = nil
-                    effects += scheduler.handle(.pipeLost(worker), at: now)
+                    pump.handle(.pipeLost(worker), at: now)
                 }
             }
         }
-        if let due = scheduler.nextDeadline, due <= now { effects += scheduler.handle(.tick, at: now) }
-        let changes = scheduler.takeChanges()
-        if !changes.isEmpty || !inline.isEmpty {
-            unsaved.append((changes, inline))
-            inline = []
-        }
-        guard save() else { return [] }
-        return carryOut()
-    }
-
-    /// Whether a batch waits for a store that refused it; the owner then turns the loop again after a while.
-    var isBlocked: Bool { !unsaved.isEmpty }
-
-    private mutating func save() -> Bool {
-        while let (changes, artifacts) = unsaved.first {
-            do throws(AMAFError) {
-                try store.apply(changes, artifacts: artifacts)
-            } catch {
-                // What was decided stands; nothing is answered until the disk takes it.
-                if storeError == nil { logger.error("the store refuses a transaction; work waits", metadata: ["error": "\(error)"]) }
-                storeError = error
-                return false
-            }
-            unsaved.removeFirst()
-        }
-        if storeError != nil { logger.notice("the store works again") }
-        storeError = nil
-        return true
-    }
-
-    private mutating func carryOut() -> [Scheduler.Effect] {
+        let refused = pump.journalError
         var outward: [Scheduler.Effect] = []
-        for effect in effects {
-            switch effect {
-            case .reply(let token, let reply, let commands):
-                guard let waiting = pending.removeValue(forKey: token) else { continue }
-                send(.worker(reply, commands: commands), to: waiting)
-            case .runEnded, .ask, .blockCommitted:
-                outward.append(effect)
+        pump.settle(at: now) { outgoing in
+            switch outgoing {
+            case .reply(let waiting, let reply, let commands): Self.send(.worker(reply, commands: commands), to: waiting)
+            case .answer(let waiting, let response): Self.send(response, to: waiting)
+            case .outward(let effect): outward.append(effect)
             }
         }
-        effects = []
-        for (waiting, response) in answers { send(response, to: waiting) }
-        answers = []
+        switch (refused, pump.journalError) {
+        case (nil, let error?): logger.error("the store refuses a transaction; work waits", metadata: ["error": "\(error)"])
+        case (_?, nil): logger.notice("the store works again")
+        case (nil, nil), (_?, _?): break
+        }
         return outward
     }
 
-    private func send(_ response: Response, to waiting: Pending) {
+    /// Whether a batch waits for a store that refused it; the owner then turns the loop again after a while.
+    var isBlocked: Bool { pump.isBlocked }
+
+    private static func send(_ response: Response, to waiting: Pending) {
         waiting.request.reply(response.encoded(requestID: waiting.id, session: waiting.session))
     }
 
@@ -148,7 +120,7 @@ struct CoordinatorLoop {
             do throws(AMAFError) {
                 try carry(request, waiting, at: now)
             } catch {
-                send(.failed(error), to: waiting)
+                Self.send(.failed(error), to: waiting)
             }
         }
     }
@@ -159,20 +131,13 @@ struct CoordinatorLoop {
         logger.warning("refused a message", metadata: ["error": "\(error)", "pipe": "\(pipe)", "count": "\(refusals.count)"])
     }
 
-    private mutating func token(for waiting: Pending) -> RequestToken {
-        defer { nextToken += 1 }
-        let token = RequestToken(rawValue: nextToken)
-        pending[token] = waiting
-        return token
-    }
-
     private mutating func carry(_ request: Request, _ waiting: Pending, at now: Instant) throws(AMAFError) {
         switch request {
         case .challenge(let versions, _):
             let version = try ProtocolVersionRange.supported.negotiated(with: versions)
             let nonce = JoinKey.nonce(using: &generator)
             nonces[waiting.request.pipe] = nonce
-            send(.challenge(nonce: nonce, version: version), to: waiting)
+            Self.send(.challenge(nonce: nonce, version: version), to: waiting)
         case .hello(let hello, let proof):
             guard let nonce = nonces.removeValue(forKey: waiting.request.pipe), joinKey.verifies(proof, of: hello, challenge: nonce) else {
                 throw wrongKey("Worker \(hello.worker) on \(hello.host)", pipe: waiting.request.pipe)
@@ -181,18 +146,18 @@ struct CoordinatorLoop {
             waiting.session = sessions.open(.worker(hello.worker), using: &generator)
             workerOfPipe[waiting.request.pipe] = hello.worker
             pipeOfWorker[hello.worker] = waiting.request.pipe
-            effects += scheduler.handle(.hello(hello, token(for: waiting)), at: now)
+            pump.handle(.hello(hello, pump.expect(waiting)), at: now)
         case .operatorHello(let name, let proof):
             guard let nonce = nonces.removeValue(forKey: waiting.request.pipe), joinKey.verifies(proof, operator: name, challenge: nonce)
             else { throw wrongKey("Operator \(name)", pipe: waiting.request.pipe) }
             var waiting = waiting
             waiting.session = sessions.open(.operatorNamed(name), using: &generator)
-            send(.operatorWelcome, to: waiting)
+            Self.send(.operatorWelcome, to: waiting)
         default:
             switch sessions.holder(of: waiting.session) {
             case .worker(let worker): try work(request, of: worker, waiting, at: now)
             case .operatorNamed(let name): try operate(request, by: name, waiting, at: now)
-            case nil: send(.worker(.noted, commands: [.rejoin]), to: waiting)
+            case nil: Self.send(.worker(.noted, commands: [.rejoin]), to: waiting)
             }
         }
     }
@@ -207,26 +172,26 @@ struct CoordinatorLoop {
     private mutating func work(_ request: Request, of worker: WorkerID, _ waiting: Pending, at now: Instant) throws(AMAFError) {
         let event: Scheduler.Event
         switch request {
-        case .lease(let freeSlots): event = .leaseRequested(worker, freeSlots: freeSlots, token: token(for: waiting))
+        case .lease(let freeSlots): event = .leaseRequested(worker, freeSlots: freeSlots, token: pump.expect(waiting))
         case .beat(let fences, let reported):
             if let reported {
                 let clock = Int64(Date().timeIntervalSince1970 * 1000)
                 vitals[worker] = ReportedVitals(reported, of: worker, headClockMilliseconds: clock)
             }
-            event = .beat(worker, leases: fences, token: token(for: waiting))
+            event = .beat(worker, leases: fences, token: pump.expect(waiting))
         case .commit(let commits, let riding):
             try take(riding, of: commits)
-            event = .committed(worker, commits, token: token(for: waiting))
-        case .fail(let fence, let report): event = .failed(worker, fence, report, token: token(for: waiting))
-        case .release(let fences): event = .released(worker, fences, token: token(for: waiting))
+            event = .committed(worker, commits, token: pump.expect(waiting))
+        case .fail(let fence, let report): event = .failed(worker, fence, report, token: pump.expect(waiting))
+        case .release(let fences): event = .released(worker, fences, token: pump.expect(waiting))
         case .bye:
-            event = .bye(worker, token(for: waiting))
+            event = .bye(worker, pump.expect(waiting))
             sessions.close(worker)
             vitals[worker] = nil
         default:
             throw AMAFError("coordinator.not-allowed", "Worker \(worker) sent an operator's message")
         }
-        effects += scheduler.handle(event, at: now)
+        pump.handle(event, at: now)
     }
 
     /// Every output of a commit must be here before the commit may count.
@@ -247,7 +212,7 @@ struct CoordinatorLoop {
                 "coordinator.missing-artifact", "Output \(missing) was not stored before its commit", remedy: "The worker sends it again.",
                 isTransient: true)
         }
-        inline += checked
+        pump.bring(checked)
     }
 
     // MARK: Operators
@@ -265,10 +230,10 @@ struct CoordinatorLoop {
                     remedy: "Upload them, then submit again.")
             }
             logger.notice("run submitted", metadata: ["run": "\(plan.id)", "by": "\(name)", "stages": "\(plan.stages.count)"])
-            effects += scheduler.handle(.submitted(plan), at: now)
-            answers.append((waiting, .submitted(plan.id)))
+            pump.handle(.submitted(plan), at: now)
+            pump.answer(waiting, with: .submitted(plan.id))
         case .status(let run):
-            var snapshot = scheduler.snapshot(at: now)
+            var snapshot = pump.scheduler.snapshot(at: now)
             if let run {
                 snapshot.runs.removeAll { $0.id != run }
                 guard !snapshot.runs.isEmpty else {
@@ -277,7 +242,7 @@ struct CoordinatorLoop {
             }
             show(StatusDocument(snapshot, vitals: sortedVitals, head: headStatus(at: now)), to: waiting)
         case .workers:
-            show(WorkersDocument(scheduler.snapshot(at: now), vitals: sortedVitals), to: waiting)
+            show(WorkersDocument(pump.scheduler.snapshot(at: now), vitals: sortedVitals), to: waiting)
         case .cancel(let run): change(.cancel(run), waiting, at: now)
         case .pause(let run): change(.pause(run), waiting, at: now)
         case .resume(let run): change(.resume(run), waiting, at: now)
@@ -290,13 +255,14 @@ struct CoordinatorLoop {
             }
             change(.answered(run, stage, results), waiting, at: now)
         case .explain(let task):
-            guard let plan = scheduler.plan(of: task.run) else {
-                throw AMAFError("coordinator.no-run", "There is no run '\(task.run)'", remedy: "See `amaf status`.")
+            let lines = pump.explain(task.run, task.stage, block: task.block, at: now)
+            guard !lines.isEmpty else {
+                throw AMAFError(
+                    "coordinator.no-task",
+                    "There is no \(task.block.map { "block \($0)" } ?? "block") of stage '\(task.stage)' in run '\(task.run)'",
+                    remedy: "See `amaf status` for the runs and `amaf tasks RUN` for their tasks.")
             }
-            show(
-                ExplanationDocument(
-                    lines: TaskExplanation.lines(for: task.stage, of: task.run, plan: plan, snapshot: scheduler.snapshot(at: now))),
-                to: waiting)
+            show(ExplanationDocument(lines: lines), to: waiting)
         case .story, .tasks, .result:
             let (request, id, session, incoming) = (request, waiting.id, waiting.session, waiting.request)
             views.answer(request) { incoming.reply($0.encoded(requestID: id, session: session)) }
@@ -306,15 +272,16 @@ struct CoordinatorLoop {
     }
 
     private mutating func change(_ event: Scheduler.Event, _ waiting: Pending, at now: Instant) {
-        effects += scheduler.handle(event, at: now)
-        answers.append((waiting, .done))
+        pump.handle(event, at: now)
+        pump.answer(waiting, with: .done)
     }
 
     private var sortedVitals: [ReportedVitals] { vitals.values.sorted { $0.worker < $1.worker } }
 
     private func headStatus(at now: Instant) -> StatusDocument.Head {
         StatusDocument.Head(
-            version: AMAFVersion.current, epoch: scheduler.epoch, storeError: storeError?.description, refusedMessages: refusals.count,
+            version: AMAFVersion.current, epoch: pump.scheduler.epoch, storeError: pump.journalError?.description,
+            refusedMessages: refusals.count,
             lastRefusal: refusals.last.isEmpty ? nil : refusals.last)
     }
 

@@ -110,10 +110,14 @@ extension Scheduler {
     private mutating func accept(_ result: BlockResult, _ r: Int, _ s: Int, by fence: Fence, _ w: Int, at now: Instant) {
         let b = result.block
         withdraw(r, s, b)
+        if isActive(r, s, b) { runs[r].active -= 1 }
         closeForLeases(r, s, b, at: now)
         runs[r].stages[s].cells[b].fence = fence.rawValue
         runs[r].stages[s].cells[b].worker = Int32(w)
-        runs[r].active -= 1
+        runs[r].stages[s].failedInRow = 0
+        if !runs[r].stages[s].failedOn.isEmpty { runs[r].stages[s].failedOn = [] }
+        learnSize(r, s, result)
+        loosen(r, s)
         totals.accepted += 1
         let handle = archive.append(result)
         let numerics = runs[r].plan.allowsMixedNumerics ? workers[w].numericsClass : runs[r].stages[s].numericsClass

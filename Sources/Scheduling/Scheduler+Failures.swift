@@ -104,11 +104,12 @@ extension Scheduler {
             closeForLeases(r, s, b, at: now)
         }
         runs[r].stages[s].cells[b].isBackingOff = false
+        if isActive(r, s, b) { runs[r].active -= 1 }
         runs[r].stages[s].move(b, to: state)
         runs[r].stages[s].errors[b] = error
-        runs[r].active -= 1
         markDirty(r, s, b)
         tell(state == .failed ? "task-failed" : "task-quarantined", run: r, stage: s, blocks: b..<b + 1, "\(error)")
+        if state == .failed { countTowardsBreaker(r, s, b, error) }
         touch(r)
     }
 

@@ -56,6 +56,10 @@ extension Scheduler {
                         precondition(!isReady, "\(place)/\(b) is offered while it waits")
                     case .ready:
                         if stage.byPeople { continue }
+                        if stage.stop != nil {
+                            precondition(!isReady && !cell.isBackingOff, "\(place)/\(b) is offered although its stage is stopped")
+                            continue
+                        }
                         active += 1
                         precondition(
                             isReady != cell.isBackingOff, "\(place)/\(b) is ready, offered \(isReady), backing off \(cell.isBackingOff)")

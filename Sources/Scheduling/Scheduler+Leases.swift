@@ -43,6 +43,7 @@ extension Scheduler {
         if runs[r].stages[s].leases.isEmpty { runs[r].leasedStages.remove(runs[r].position[s]) }
         if let i = workers[w].leases.firstIndex(of: fence) { workers[w].leases.remove(at: i) }
         runs[r].served += max(0, (now - lease.grantedAt).seconds) - lease.charge
+        loosen(r, s)
         if end != .finished {
             tell(end.rawValue, run: r, stage: s, blocks: lease.blocks, fence: fence, worker: w)
             if end == .revoked { totals.leasesRevoked += 1 }
@@ -59,6 +60,10 @@ extension Scheduler {
         guard runs[r].stages[s].cells[b].live == 0 else { return pointToSurvivor(r, s, b) }
         runs[r].stages[s].move(b, to: .ready)
         markDirty(r, s, b)
+        if runs[r].stages[s].stop != nil {
+            runs[r].active -= 1
+            return touch(r)
+        }
         if end == .expired || end == .revoked {
             // A vanished worker is no evidence against the task: the first time it is given out again at once, then it backs off.
             let losses = runs[r].stages[s].cells[b].losses
@@ -85,6 +90,7 @@ extension Scheduler {
 
     /// Full jitter: uniform below min(cap, base·2^(failures − 1)), as in "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
     mutating func backOff(_ r: Int, _ s: Int, _ b: Int, failures: Int, at now: Instant) {
+        guard runs[r].stages[s].stop == nil else { return }
         let base = settings.backoffBase.nanoseconds
         let ceiling = min(settings.backoffCap.nanoseconds, base << Int64(min(max(failures - 1, 0), 20)))
         let delay = Int64(Double(ceiling) * random.uniform())

@@ -121,6 +121,8 @@ extension Scheduler {
         case prefersTag(Int, until: Instant)
         /// A worker that has the inputs already has a free slot, and until then.
         case inputsElsewhere(Int, until: Instant)
+        /// Results under way are as many bytes as may be.
+        case uncommittedBytes(underWay: Int)
     }
 
     mutating func mayPlace(_ r: Int, _ s: Int, on w: Int, at now: Instant) -> Refusal? {
@@ -149,6 +151,11 @@ extension Scheduler {
                 wakeForPlacement(r, s, at: until)
                 return .inputsElsewhere(holder, until: until)
             }
+        }
+        if let room = roomForBlocks(r, s), room < 1 {
+            if !runs[r].stages[s].isThrottled { totals.throttled += 1 }
+            runs[r].stages[s].isThrottled = true
+            return .uncommittedBytes(underWay: Int(runs[r].stages[s].bytesPerBlock ?? 0) * runs[r].stages[s].count(.leased))
         }
         return nil
     }
@@ -243,7 +250,7 @@ extension Scheduler {
     }
 
     private mutating func takeLease(_ r: Int, _ s: Int, for w: Int, at now: Instant) -> LeaseGrant? {
-        let size = leaseSize(r, s, on: w)
+        let size = max(1, min(leaseSize(r, s, on: w), roomForBlocks(r, s) ?? .max))
         guard let start = startBlock(r, s, for: w, at: now) else { return nil }
         var end = start + 1
         if !isSingle(r, s, start) {

@@ -5,7 +5,7 @@ extension Scheduler {
     /// A block's inputs are all committed.
     mutating func arrive(_ r: Int, _ s: Int, _ b: Int) {
         runs[r].stages[s].move(b, to: .ready)
-        if !runs[r].stages[s].byPeople { runs[r].active += 1 }
+        if !runs[r].stages[s].byPeople, runs[r].stages[s].stop == nil { runs[r].active += 1 }
         arriving.append(BlockAddress(run: r, stage: s, block: b))
     }
 
@@ -13,7 +13,7 @@ extension Scheduler {
     mutating func resolveArrivals(at now: Instant) {
         while let address = arriving.popLast() {
             let (r, s, b) = (address.run, address.stage, address.block)
-            guard runs[r].stages[s].cells[b].state == .ready else { continue }
+            guard runs[r].stages[s].cells[b].state == .ready, runs[r].stages[s].stop == nil else { continue }
             if runs[r].stages[s].byPeople {
                 askIfComplete(r, s)
                 continue
@@ -31,7 +31,7 @@ extension Scheduler {
 
     /// Puts a block into the ready set of its stage.
     mutating func offer(_ r: Int, _ s: Int, _ b: Int, at now: Instant) {
-        guard runs[r].stages[s].ready.insert(b) else { return }
+        guard runs[r].stages[s].stop == nil, runs[r].stages[s].ready.insert(b) else { return }
         if runs[r].stages[s].ready.count == 1 {
             runs[r].readyStages.insert(runs[r].position[s])
             runs[r].stages[s].readySince = now

@@ -108,6 +108,7 @@ extension Scheduler {
             guard state == .ready || state == .leased else { continue }
             if state == .ready {
                 withdraw(r, s, b)
+                if runs[r].stages[s].stop != nil { runs[r].active += 1 }
                 runs[r].stages[s].cells[b].isBackingOff = false
                 runs[r].stages[s].move(b, to: .leased)
                 runs[r].stages[s].cells[b].fence = lease.fence.rawValue
@@ -128,7 +129,10 @@ extension Scheduler {
     private mutating func settleRecovered(at now: Instant) {
         resolveBudget = Self.resolvedBlocksPerCall
         resolveArrivals(at: now)
-        for r in liveRuns { touch(r) }
+        for r in liveRuns {
+            for s in runs[r].stages.indices { restoreBreaker(r, s) }
+            touch(r)
+        }
         reviewRuns(at: now)
         // Effects belong to a call of `handle`; the next one brings them.
         pendingEffects = effects

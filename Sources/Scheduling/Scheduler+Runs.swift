@@ -178,7 +178,18 @@ extension Scheduler {
     mutating func retry(_ id: RunID, at now: Instant) {
         guard let r = runIndex[id], runs[r].state != .cancelled else { return }
         var again = 0
-        for s in runs[r].stages.indices where runs[r].stages[s].count(.failed) + runs[r].stages[s].count(.quarantined) > 0 {
+        var isReopened = false
+        for s in runs[r].stages.indices {
+            if reopen(r, s) { isReopened = true }
+            // A stopped stage of a run that another head ended: its blocks were never offered to this one.
+            if runs[r].state.isTerminal, runs[r].stages[s].unmetReductions == 0 {
+                for b in 0..<runs[r].stages[s].blocks
+                where runs[r].stages[s].cells[b].state == .waiting && runs[r].stages[s].cells[b].unmet == 0 {
+                    arrive(r, s, b)
+                    isReopened = true
+                }
+            }
+            guard runs[r].stages[s].count(.failed) + runs[r].stages[s].count(.quarantined) > 0 else { continue }
             for b in 0..<runs[r].stages[s].blocks {
                 let state = runs[r].stages[s].cells[b].state
                 guard state == .failed || state == .quarantined else { continue }
@@ -193,7 +204,7 @@ extension Scheduler {
                 arrive(r, s, b)
             }
         }
-        guard again > 0 else { return }
+        guard again > 0 || isReopened else { return }
         tell("retried", run: r, "\(again) tasks")
         if !liveRuns.contains(r) {
             liveRuns.append(r)

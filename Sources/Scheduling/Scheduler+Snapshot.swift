@@ -23,6 +23,8 @@ package struct SchedulerSnapshot: Hashable, Sendable, Codable {
         package var secondsPerBlock: Double?
         package var numericsClass: NumericsClass?
         package var byPeople: Bool
+        /// Why the circuit breaker stopped it, with the remedy; nil while it runs.
+        package var stopped: AMAFError?
     }
     package struct Run: Hashable, Sendable, Codable {
         package var id: RunID
@@ -32,7 +34,7 @@ package struct SchedulerSnapshot: Hashable, Sendable, Codable {
         package var weight: Double
         package var allowsMixedNumerics: Bool
         package var stages: [Stage]
-        /// The first errors of failed and quarantined tasks, at most ten.
+        /// Why stages were stopped, then the first errors of failed and quarantined tasks; ten of them at most.
         package var errors: [AMAFError]
     }
     package struct Worker: Hashable, Sendable, Codable {
@@ -78,7 +80,7 @@ extension Scheduler {
 
     private func snapshot(ofRun r: Int) -> SchedulerSnapshot.Run {
         let run = runs[r]
-        var errors: [AMAFError] = []
+        var errors = run.stages.compactMap(\.stop)
         for stage in run.stages where errors.count < 10 && !stage.errors.isEmpty {
             for b in stage.errors.keys.sorted() where errors.count < 10 {
                 let state = stage.cells[b].state
@@ -96,7 +98,7 @@ extension Scheduler {
                 cancelled: stage.count(.cancelled), cached: stage.cached, retries: stage.retries, conflicts: stage.conflicts,
                 seconds: stage.seconds,
                 secondsPerBlock: stage.secondsPerBlock, numericsClass: stage.numericsClass.map { NumericsClass(names[$0]) },
-                byPeople: stage.byPeople)
+                byPeople: stage.byPeople, stopped: stage.stop)
         }
         return SchedulerSnapshot.Run(
             id: run.plan.id, name: run.plan.name, state: run.state, priority: run.plan.priority, weight: run.plan.weight,

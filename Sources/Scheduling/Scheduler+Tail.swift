@@ -25,7 +25,9 @@ extension Scheduler {
                 position = found + 1
                 let s = runs[r].order[found]
                 // What is ready was offered before; this worker may not have it, or not yet.
-                guard runs[r].stages[s].ready.isEmpty, !runs[r].stages[s].costsMoney, mayPlace(r, s, on: w, at: now) == nil else {
+                guard runs[r].stages[s].ready.isEmpty, runs[r].stages[s].stop == nil, !runs[r].stages[s].costsMoney,
+                    mayPlace(r, s, on: w, at: now) == nil
+                else {
                     continue
                 }
                 if settings.splitsTail, let grant = split(r, s, for: w, at: now) { return grant }

@@ -200,6 +200,10 @@ package struct Totals: Hashable, Sendable, Codable {
     package var quarantinedBlocks = 0
     package var workersLost = 0
     package var workersDrainedForFailures = 0
+    /// By the circuit breaker.
+    package var stagesStopped = 0
+    /// Times that a stage began to wait for its uncommitted bytes.
+    package var throttled = 0
 
     package init() {}
 }
@@ -214,4 +218,6 @@ package struct Defects: OptionSet, Hashable, Sendable {
     package static let lastResultWins = Defects(rawValue: 2)
     /// Parked requests are served in the order of a hash table.
     package static let hashOrder = Defects(rawValue: 4)
+    /// The pump answers before what it answers is stored.
+    package static let answersBeforeJournal = Defects(rawValue: 8)
 }

@@ -228,6 +228,10 @@ package struct SchedulerSettings: Hashable, Sendable, Codable {
     package var forcedLeaseBlocks: Int? = nil
     package var splitsTail: Bool = true
     package var speculates: Bool = true
+    /// So many tasks of a stage that fail for good in a row, on two workers or on all there are, stop the stage until a `retry`.
+    package var circuitBreakerFailures: Int = 8
+    /// Leases of a stage are held back while its results under way are more than this, by the mean size so far.
+    package var maximumUncommittedBytes: Int = 1 << 30
 
     package init() {}
 }

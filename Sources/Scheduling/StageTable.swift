@@ -71,6 +71,15 @@ struct StageTable: Hashable, Sendable {
     /// Workers that a block must avoid, because its last child died there and others can tell whether it is the block or the box.
     var avoided: [Int: [Int]] = [:]
     var isAsked = false
+    /// Set by the circuit breaker: nothing of the stage is given out until an operator's `retry`.
+    var stop: AMAFError?
+    /// Tasks that failed for good since the last success, and where.
+    var failedInRow = 0
+    var failedOn: [Int] = []
+    /// Bytes of all outputs of a block, as a moving average.
+    var bytesPerBlock: Double?
+    /// Refused for its uncommitted bytes, so that the next commit must wake those who wait.
+    var isThrottled = false
 
     /// When its first block became ready, or a preferred worker last took one.
     var preferenceSince: Instant?

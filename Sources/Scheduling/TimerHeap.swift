@@ -30,6 +30,9 @@ struct TimerHeap: Hashable, Sendable {
 
     private func precedes(_ a: SchedulerTimer, _ b: SchedulerTimer) -> Bool { a.at != b.at ? a.at < b.at : a.sequence < b.sequence }
 
+    /// When a purpose falls due next; looks at every timer, so for explanations only.
+    func deadline(of purpose: SchedulerTimer.Purpose) -> Instant? { items.lazy.filter { $0.purpose == purpose }.map(\.at).min() }
+
     mutating func add(_ purpose: SchedulerTimer.Purpose, at instant: Instant) {
         items.append(SchedulerTimer(at: instant, sequence: nextSequence, purpose: purpose))
         nextSequence += 1

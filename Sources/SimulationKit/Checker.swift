@@ -22,6 +22,7 @@ struct Checker {
     private(set) var violations: [String] = []
     private(set) var grants: [Fence: Grant] = [:]
     private var acknowledged: [TaskKey: (digest: Digest, fence: Fence)] = [:]
+    private var stageIndex: [RunID: [StageID: Int]] = [:]
     private var deathsInDoubt: [Fence] = []
     let timeToLive: Duration
     /// Workers that said HELLO to the head that runs now.
@@ -35,7 +36,7 @@ struct Checker {
 
     // MARK: What the head says
 
-    mutating func granted(_ grant: LeaseGrant, to w: Int, box: BoxSpec, plan: RunPlan?, at now: Instant) {
+    mutating func granted(_ grant: LeaseGrant, to w: Int, box: BoxSpec, plan: RunPlan?, store: SimulatedStore, at now: Instant) {
         if grants[grant.fence] != nil { violate("fence \(grant.fence) was granted twice", at: now) }
         if let spec = plan?.stages.first(where: { $0.id == grant.stage }) {
             for tag in spec.placement.requires where !box.tags.contains(tag) {
@@ -45,6 +46,15 @@ struct Checker {
                 violate("\(grant.stage) has no blocks \(grant.blocks)", at: now)
             }
         }
+        if let s = plan?.stages.firstIndex(where: { $0.id == grant.stage }) {
+            // What is masked for good is left out by every attempt.
+            for block in grant.blocks {
+                guard let masked = store.row(grant.run, s, block)?.maskedSamples, !masked.isEmpty else { continue }
+                if grant.blocks.count > 1 || !masked.allSatisfy(grant.maskedSamples.contains) {
+                    violate("\(grant.stage)/\(block) was given out without its masks", at: now)
+                }
+            }
+        }
         grants[grant.fence] = Grant(
             run: grant.run, stage: grant.stage, blocks: grant.blocks, worker: w, masked: grant.maskedSamples, renewed: now)
     }
@@ -52,7 +62,7 @@ struct Checker {
     /// A verdict leaves the head, so what it says must be true and durable.
     mutating func judged(
         _ fence: Fence, _ result: BlockResult, _ verdict: CommitVerdict, from w: Int, decidedAt: Instant, renewedBefore: Instant?,
-        at now: Instant
+        store: SimulatedStore, at now: Instant
     ) {
         guard verdict == .accepted || verdict == .duplicate else { return }
         guard let grant = grants[fence] else { return violate("\(verdict) for fence \(fence), which was never granted", at: now) }
@@ -71,7 +81,20 @@ struct Checker {
                 violate("\(fence) brought block \(result.block) outside of \(grant.blocks)", at: now)
             }
         }
+        if let s = stageIndex[grant.run]?[grant.stage] ?? index(of: grant.stage, in: grant.run, store),
+            store.row(grant.run, s, result.block)?.result?.digest != digest
+        {
+            violate("\(key.stage)/\(key.block) was acknowledged before it was durable", at: now)
+        }
         if acknowledged[key] == nil { acknowledged[key] = (digest, fence) }
+    }
+
+    private mutating func index(of stage: StageID, in run: RunID, _ store: SimulatedStore) -> Int? {
+        guard let plan = store.runs.first(where: { $0.plan.id == run })?.plan else { return nil }
+        var indices: [StageID: Int] = [:]
+        for (s, spec) in plan.stages.enumerated() { indices[spec.id] = s }
+        stageIndex[run] = indices
+        return indices[stage]
     }
 
     mutating func died(_ fence: Fence, at now: Instant) {

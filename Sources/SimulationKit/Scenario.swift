@@ -88,7 +88,7 @@ struct Scenario {
             )
         }
         let speed = 0.05 + 0.4 * random.uniform()
-        let blocks = 14 + random.index(below: 10)
+        let blocks = 19 + random.index(below: 14)
         for kind in ["ingest", "features", "functions", "fit", "annotate", "score", "aggregate", "report"] {
             behaviours[kind] = Behaviour(seconds: speed * (0.5 + random.uniform()))
         }
@@ -97,6 +97,8 @@ struct Scenario {
             if chance(0.3) { behaviours["features"]?.poison.append(random.index(below: blocks * Self.blockSize)) }
         }
         if chance(0.15) { behaviours["functions"]?.doomed = [random.index(below: blocks)] }
+        // A stage that can do nothing right: what the circuit breaker is for.
+        if chance(0.08) { behaviours["annotate"]?.doomed = Set(0..<blocks) }
         if chance(0.25) { behaviours["score"]?.neededShift = 1 + random.index(below: 3) }
         if chance(0.2) { behaviours["functions"]?.isUnreproducible = true }
         // Blocks that are no sample ranges cannot be bisected: they are quarantined whole.
@@ -120,7 +122,7 @@ struct Scenario {
         rates.childCrash = rate(0.3, 0.03)
         rates.transient = rate(0.4, 0.06)
         rates.straggler = rate(0.4, 0.05)
-        rates.storeFailure = rate(0.3, 0.01)
+        rates.storeFailure = rate(0.3, 0.04)
         rates.hungCancel = rate(0.5, 0.5)
         faultsEnd = .origin + seconds(25, 60)
         let kinds = FaultKind.allCases
@@ -139,6 +141,8 @@ struct Scenario {
         if chance(0.2) { settings.forcedLeaseBlocks = [1, 3, 7][random.index(below: 3)] }
         if chance(0.15) { settings.splitsTail = false }
         if chance(0.15) { settings.speculates = false }
+        if chance(0.15) { settings.maximumUncommittedBytes = 30_000 }
+        settings.circuitBreakerFailures = 3 + random.index(below: 6)
         // Short leases put more of them into one seed; the ratios are those of the defaults.
         if chance(0.5) {
             settings.leaseTimeToLive = .seconds(5)

@@ -208,10 +208,13 @@ extension World {
         case .pauseWorker: boxes[w].pausedUntil = now + seconds(0.5, 2 * scenario.settings.leaseTimeToLive.seconds)
         case .partition: cut(w, for: seconds(1, 25), isNoticed: false)
         case .cutPipe: cut(w, for: seconds(0.1, 10), isNoticed: true)
-        case .killHead: killHead()
+        case .killHead:
+            // Half of them strike where it hurts most.
+            let isTorn = chance(0.5)
+            if chance(0.5) { journal.dieAtNextWrite(isTorn ? .tears : .isKept) } else { killHead(tearing: isTorn) }
         case .killHeadInRecovery:
             nextRecoveryCrashes = true
-            killHead()
+            killHead(tearing: chance(0.5))
         case .pauseHead:
             let duration = seconds(0.1, 20)
             guard head != nil, head?.pausedUntil == nil else { return }
@@ -221,12 +224,8 @@ extension World {
         case .stepWallClock: wallOffset += chance(0.5) ? .seconds(3600) : .seconds(-3600)
         case .drainWorker:
             deliver(.drain(scenario.boxes[w].id))
-            later(.operatorDoes(.undrain(scenario.boxes[w].id)), seconds(5, 20))
         case .drainWithDeadline: workerHears(w, boxes[w].boot, .drainRequested(within: seconds(0.1, 3)), orElse: nil)
-        case .pauseRun:
-            let run = scenario.plans[random.index(below: scenario.plans.count)].id
-            deliver(.pause(run))
-            later(.operatorDoes(.resume(run)), seconds(1, 10))
+        case .pauseRun: deliver(.pause(scenario.plans[random.index(below: scenario.plans.count)].id))
         case .cancelRun: deliver(.cancel(scenario.plans[random.index(below: scenario.plans.count)].id))
         }
     }
@@ -234,6 +233,7 @@ extension World {
     /// Faults stop: links heal, boxes come back, operators undo what they did. From here every run must end.
     mutating func calm() {
         isCalm = true
+        journal.isCalm = true
         for w in boxes.indices {
             heal(w)
             if let until = boxes[w].pausedUntil, until > now { boxes[w].pausedUntil = now }

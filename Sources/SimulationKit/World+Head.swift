@@ -1,39 +1,51 @@
 import Primitives
 import Scheduling
 
-/// The coordinator's loop: drain the inbox, handle, store in one transaction, then carry out the effects.
+/// The head: the coordinator's own pump, turned by hand, and the moments at which it may die.
 extension World {
     mutating func startHead() {
         guard head == nil else { return }
         headGeneration += 1
-        let epoch = store.raiseEpoch()
-        var scheduler = Scheduler(
-            settings: scenario.settings, epoch: epoch, seed: 99, recovering: store.state, at: schedulerNow)
-        if bug == .fenceIgnored { scheduler.defects = .fenceIgnored }
-        if bug == .hashOrder { scheduler.defects = .hashOrder }
-        if bug == .lastResultWins { scheduler.defects = .lastResultWins }
-        head = Head(scheduler: scheduler, generation: headGeneration)
+        let (epoch, state) = journal.open()
+        var scheduler = Scheduler(settings: scenario.settings, epoch: epoch, seed: 99, recovering: state, at: schedulerNow)
+        switch bug {
+        case .fenceIgnored?: scheduler.defects = .fenceIgnored
+        case .hashOrder?: scheduler.defects = .hashOrder
+        case .lastResultWins?: scheduler.defects = .lastResultWins
+        case .commitBeforeJournal?: scheduler.defects = .answersBeforeJournal
+        case .leaseOnWallClock?, nil: break
+        }
+        head = Head(pump: Pump(scheduler, journal: journal), generation: headGeneration)
         checker.headStarted(at: now, grace: scenario.settings.recoveryGrace)
+        noteRecovery(state)
         if nextRecoveryCrashes {
             nextRecoveryCrashes = false
             coverage.note("fault: \(FaultKind.killHeadInRecovery.rawValue)")
             // Dies with its first transaction under way.
-            head?.inbox.append(.tick)
-            pumpHead()
-            return killHead()
+            turnHead(isFirst: true)
+            return killHead(tearing: chance(0.5))
         }
         for w in boxes.indices where !boxes[w].isCut { workerHears(w, boxes[w].boot, .connectionRestored, orElse: nil) }
-        head?.inbox.append(.tick)
-        pumpHead()
+        turnHead(isFirst: true)
     }
 
-    mutating func killHead() {
-        guard head != nil else { return }
-        let isTorn = chance(0.5)
-        if isTorn || head?.isStoring != true { checker.rollBack() }
-        if head?.isStoring == true { coverage.note(isTorn ? "fault: transaction torn" : "fault: transaction kept by a crash") }
-        if let wrong = store.crash(tearing: isTorn) { checker.violate(wrong, at: now) }
+    private mutating func noteRecovery(_ state: StoredState) {
+        if state.tasks.contains(where: { !$0.maskedSamples.isEmpty && $0.state != .done }) { coverage.note("masks known to a new head") }
+        for box in boxes {
+            if let parked = box.state?.parkedResults, parked > 0 { coverage.note("results parked while the head was away", parked) }
+        }
+    }
+
+    mutating func killHead(tearing isTorn: Bool) {
+        guard let dying = head else { return }
+        let wasWriting = dying.isStoring
+        if wasWriting { coverage.note(isTorn ? "fault: transaction torn" : "fault: transaction kept by a crash") }
+        let isWhole = journal.crash(after: now - dying.turnedAt, tearing: isTorn)
+        if !isWhole || dying.isBlocked { checker.rollBack() } else { checker.confirm() }
         head = nil
+        let unanswered = operators.sorted { $0.key < $1.key }
+        operators = [:]
+        for (_, event) in unanswered { later(.operatorDoes(event), seconds(1, 3)) }
         for w in boxes.indices where chance(0.7) { workerHears(w, boxes[w].boot, .connectionLost, orElse: nil) }
         later(.startHead, seconds(0.2, 8))
     }
@@ -41,19 +53,25 @@ extension World {
     /// The clock that the scheduler is given: our own, unless the planted bug takes the wall's.
     var schedulerNow: Instant { bug == .leaseOnWallClock ? now + .seconds(7200) + wallOffset : now }
 
-    mutating func deliver(_ event: Scheduler.Event, retryIfDown happening: Happening? = nil) {
-        guard head != nil else {
-            if let happening { later(happening, .seconds(1)) }
-            return
+    /// Hands the head something that no worker's request brings. Operators ask again until they are answered.
+    mutating func deliver(_ event: Scheduler.Event) {
+        if case .pipeLost = event {
+            head?.inbox.append((event, nil))
+            return turnHead()
         }
-        head?.inbox.append(event)
-        pumpHead()
+        guard let head else { return later(.operatorDoes(event), .seconds(1)) }
+        operators[nextTicket] = event
+        head.inbox.append((event, nextTicket))
+        nextTicket += 1
+        turnHead()
     }
 
     mutating func headReceives(_ w: Int, _ boot: Int, _ token: RequestToken, _ request: WorkerRequest) {
-        guard head != nil, !boxes[w].isCut else { return }
-        let headToken = RequestToken(rawValue: nextHeadToken)
-        nextHeadToken += 1
+        guard let head, !boxes[w].isCut else { return }
+        head.requests += 1
+        let number = head.requests
+        let headToken = head.pump.expect(number)
+        precondition(headToken.rawValue == number, "request \(number) of this head waits under \(headToken)")
         let id = scenario.boxes[w].id
         var asked = Head.Asked(worker: w, boot: boot, token: token, commits: [], renewedBefore: [:], at: now)
         let event: Scheduler.Event
@@ -63,87 +81,121 @@ extension World {
         case .beat(let fences): event = .beat(id, leases: fences, token: headToken)
         case .commit(let commits):
             asked.commits = commits
+            if head.isBlocked { coverage.note("commits to a head whose store refused") }
             event = .committed(id, commits, token: headToken)
-        case .fail(let fence, let report): event = .failed(id, fence, report, token: headToken)
+        case .fail(let fence, let report):
+            coverage.note("failure: \(report.failureClass.rawValue)")
+            event = .failed(id, fence, report, token: headToken)
         case .release(let fences): event = .released(id, fences, token: headToken)
         case .bye: event = .bye(id, headToken)
         }
-        head?.asked[headToken] = asked
-        head?.inbox.append(event)
-        pumpHead()
+        head.asked[number] = asked
+        head.inbox.append((event, nil))
+        turnHead()
     }
 
     mutating func headTicks(_ generation: Int) {
         guard head?.generation == generation, head?.tickAt == now else { return }
         head?.tickAt = nil
-        pumpHead()
+        turnHead()
     }
 
-    mutating func pumpHead() {
-        guard var batch = head?.inbox, head?.isStoring == false, head?.pausedUntil == nil else { return }
-        let isDue = (head?.scheduler.nextDeadline).map { $0 <= schedulerNow } ?? false
-        guard !batch.isEmpty || isDue else { return armHeadTick() }
-        head?.inbox = []
-        head?.handledAt = now
-        if isDue { batch.append(.tick) }
-        for event in batch {
+    /// One turn of the pump with what lies in the inbox, if the head's thread is free.
+    ///
+    /// - Parameter isFirst: of this head, to store what recovery decided.
+    mutating func turnHead(isFirst: Bool = false) {
+        guard let head, !head.isStoring, head.pausedUntil == nil else { return }
+        let instant = schedulerNow
+        let isDue = head.deadline.map { $0 <= instant } ?? false
+        let isBlocked = head.isBlocked
+        guard !head.inbox.isEmpty || isDue || isBlocked || isFirst else { return armHeadTick() }
+        let batch = head.inbox
+        head.inbox = []
+        head.turnedAt = now
+        if isBlocked { coverage.note("turns while the store refused") }
+        journal.beginTurn()
+        for (event, ticket) in batch {
             watch(event)
-            let instant = schedulerNow
-            guard let effects = head?.scheduler.handle(event, at: instant) else { return }
-            head?.effects += effects
-            head?.handled += 1
-            if (head?.handled ?? 1) % 64 == 0 { head?.scheduler.checkInvariants() } else { head?.scheduler.checkCheapInvariants() }
+            // The shell brings the bytes of every output into the transaction that names it.
+            switch event {
+            case .committed(_, let commits, _):
+                for commit in commits { for result in commit.results { head.pump.bring(result.outputs.map(\.digest)) } }
+            case .answered(_, _, let results): head.pump.bring(results.flatMap(\.outputs).map(\.digest))
+            default: break
+            }
+            head.pump.handle(event, at: instant)
+            if let ticket { head.pump.answer(ticket, with: true) }
+            checkInvariants(head)
         }
-        guard let changes = head?.scheduler.takeChanges() else { return }
-        for entry in changes.history {
+        let journal = journal
+        var early: [Pump.Outgoing] = []
+        var leaving: [Pump.Outgoing] = []
+        head.pump.settle(at: instant) { outgoing in
+            // What is sent before a write leaves before it.
+            if journal.elapsed == .zero { early.append(outgoing) } else { leaving.append(outgoing) }
+        }
+        checkInvariants(head)
+        head.isBlocked = head.pump.isBlocked
+        head.deadline = head.pump.scheduler.nextDeadline
+        judgeHistory()
+        if journal.elapsed == .zero {
+            checker.confirm()
+            perform(early)
+            return armHeadTick()
+        }
+        head.isStoring = true
+        head.leaving = leaving
+        later(.stored(head: headGeneration), journal.elapsed)
+        if let what = journal.deadly { later(.headDiesWriting(head: headGeneration, what), journal.elapsed * 9 / 10) }
+        perform(early)
+    }
+
+    private func checkInvariants(_ head: Head) {
+        head.handled += 1
+        head.pump.checkInvariants(inFull: head.handled % 64 == 0)
+    }
+
+    /// What the head decided in this turn, seen from its history.
+    private mutating func judgeHistory() {
+        for entry in journal.takeHistory() {
             if let narrator {
+                let blocks = entry.blocks.map { "\($0)" } ?? ""
+                let fence = entry.fence.map { "\($0)" } ?? ""
                 narrator(
-                    "\(now)   \(entry.what) \(entry.stage?.rawValue ?? "") \(entry.blocks.map { "\($0)" } ?? "") \(entry.fence.map { "\($0)" } ?? "") \(entry.worker?.rawValue ?? "") \(entry.detail)"
+                    "\(now)   \(entry.what) \(entry.stage?.rawValue ?? "") \(blocks) \(fence) \(entry.worker?.rawValue ?? "") \(entry.detail)"
                 )
             }
-            coverage.note("history: \(entry.what)")
-            if entry.what == "expired", let fence = entry.fence { checker.died(fence, at: now) }
-            if entry.what == "adopted", let fence = entry.fence {
-                checker.adopted(fence, by: store.epoch, at: now)
+            coverage.noteHistory(entry.what)
+            trace(UInt64(entry.what.utf8.count) ^ (entry.fence?.rawValue ?? 0))
+            guard let fence = entry.fence else { continue }
+            if entry.what == "expired" { checker.died(fence, at: now) }
+            if entry.what == "adopted" {
+                checker.adopted(fence, by: journal.store.epoch, at: now)
                 // A commit of the same batch came after the HELLO that brought the fence back.
-                let tokens = Array((head?.asked ?? [:]).keys)
-                for token in tokens where head?.asked[token]?.renewedBefore[fence] != nil {
-                    head?.asked[token]?.renewedBefore[fence] = now
+                for number in (head?.asked ?? [:]).keys where head?.asked[number]?.renewedBefore[fence] != nil {
+                    head?.asked[number]?.renewedBefore[fence] = now
                 }
             }
         }
-        trace(UInt64(changes.tasks.count))
-        if bug == .commitBeforeJournal { performEffects() }
-        if changes.isEmpty {
-            checker.confirm()
-            performEffects()
-            return armHeadTick()
-        }
-        store.begin(changes)
-        head?.isStoring = true
-        if !isCalm, chance(scenario.rates.storeFailure) {
-            // A write that fails stops the head: what it decided may not become true in memory alone.
-            coverage.note("fault: write failed")
-            return killHead()
-        }
-        later(.stored(head: headGeneration), seconds(0.0005, chance(0.05) ? 0.2 : 0.004))
     }
 
     mutating func headStored(_ generation: Int) {
-        guard head?.generation == generation, head?.isStoring == true else { return }
-        if let wrong = store.finish() { return checker.violate(wrong, at: now) }
-        head?.isStoring = false
-        checker.confirm()
-        performEffects()
-        pumpHead()
+        guard let head, head.generation == generation, head.isStoring else { return }
+        journal.finishTurn()
+        head.isStoring = false
+        if !head.isBlocked { checker.confirm() }
+        let leaving = head.leaving
+        head.leaving = []
+        perform(leaving)
+        turnHead()
         armHeadTick()
     }
 
     private mutating func armHeadTick() {
-        guard let deadline = head?.scheduler.nextDeadline, head?.isStoring == false else { return }
+        guard let head, !head.isStoring, let deadline = head.isBlocked ? schedulerNow + Pump.retryInterval : head.deadline else { return }
         let at = bug == .leaseOnWallClock ? max(now, now + (deadline - schedulerNow)) : max(now, deadline)
-        if let armed = head?.tickAt, armed <= at { return }
-        head?.tickAt = at
+        if let armed = head.tickAt, armed <= at, armed > now { return }
+        head.tickAt = at
         queue.add(.headTick(head: headGeneration), at: at)
     }
 
@@ -162,10 +214,10 @@ extension World {
             guard let w = present(id) else { return }
             for commit in commits {
                 let before = checker.renewed(commit.fence, by: w, at: now)
-                head?.asked[token]?.renewedBefore[commit.fence] = before
+                head?.asked[token.rawValue]?.renewedBefore[commit.fence] = before
                 if commit.isLast { checker.ended(commit.fence, by: w) }
             }
-            head?.asked[token]?.at = now
+            head?.asked[token.rawValue]?.at = now
         case .failed(let id, let fence, _, _):
             if let w = present(id) { checker.ended(fence, by: w) }
         case .released(let id, let fences, _):
@@ -184,24 +236,39 @@ extension World {
 
     func index(of id: WorkerID) -> Int? { scenario.boxes.firstIndex { $0.id == id } }
 
-    mutating func performEffects() {
-        guard let effects = head?.effects, !effects.isEmpty else { return }
-        head?.effects = []
-        for effect in effects {
-            switch effect {
-            case .reply(let headToken, let reply, let commands): answer(headToken, reply, commands)
-            case .runEnded(let run, let state):
+    /// What leaves the head reaches the network and the operators.
+    private mutating func perform(_ outgoing: [Pump.Outgoing]) {
+        for one in outgoing {
+            switch one {
+            case .reply(let number, let reply, let commands): answer(number, reply, commands)
+            case .answer(let ticket, _):
+                if let event = operators.removeValue(forKey: ticket) { operatorHears(event) }
+            case .outward(.runEnded(let run, let state)):
                 trace(UInt64(state.rawValue.utf8.count))
                 // An operator looks at a failed run and tries once more.
                 if state == .failed, retried.insert(run).inserted, chance(0.5) { later(.operatorDoes(.retry(run)), seconds(1, 5)) }
-            case .ask(let run, let stage): later(.answer(run, stage), seconds(0.5, 10))
-            case .blockCommitted(_, _, let result): trace(UInt64(result.block))
+            case .outward(.ask(let run, let stage)): later(.answer(run, stage), seconds(0.5, 10))
+            case .outward(.blockCommitted(_, _, let result)): trace(UInt64(result.block))
+            case .outward(.reply): preconditionFailure("the pump handed out a reply as an effect")
             }
         }
     }
 
-    private mutating func answer(_ headToken: RequestToken, _ reply: WorkerReply, _ commands: [WorkerCommand]) {
-        guard let asked = head?.asked.removeValue(forKey: headToken) else {
+    /// What was asked for is durable. What holds things up is undone after a while.
+    private mutating func operatorHears(_ event: Scheduler.Event) {
+        switch event {
+        case .submitted(let plan):
+            if !journal.store.runs.contains(where: { $0.plan.id == plan.id }) {
+                checker.violate("\(plan.id) was said to be stored and is not", at: now)
+            }
+        case .drain(let worker): later(.operatorDoes(.undrain(worker)), seconds(5, 20))
+        case .pause(let run): later(.operatorDoes(.resume(run)), seconds(1, 10))
+        default: break
+        }
+    }
+
+    private mutating func answer(_ number: UInt64, _ reply: WorkerReply, _ commands: [WorkerCommand]) {
+        guard let asked = head?.asked.removeValue(forKey: number) else {
             return checker.violate("a request was answered twice or never asked", at: now)
         }
         switch reply {
@@ -209,7 +276,8 @@ extension World {
             for grant in grants {
                 trace(grant.fence.rawValue ^ UInt64(asked.worker) << 32)
                 let plan = scenario.plans.first { $0.id == grant.run }
-                checker.granted(grant, to: asked.worker, box: scenario.boxes[asked.worker], plan: plan, at: head?.handledAt ?? now)
+                checker.granted(
+                    grant, to: asked.worker, box: scenario.boxes[asked.worker], plan: plan, store: journal.store, at: head?.turnedAt ?? now)
             }
         case .committed(let verdicts):
             for (commit, list) in zip(asked.commits, verdicts) {
@@ -217,7 +285,7 @@ extension World {
                     coverage.note("verdict: \(verdict.rawValue)")
                     checker.judged(
                         commit.fence, result, verdict, from: asked.worker, decidedAt: asked.at,
-                        renewedBefore: asked.renewedBefore[commit.fence], at: now)
+                        renewedBefore: asked.renewedBefore[commit.fence], store: journal.store, at: now)
                 }
             }
         case .welcome, .beat, .noted: break

@@ -6,7 +6,10 @@ struct World {
     enum Happening {
         case request(from: Int, boot: Int, RequestToken, WorkerRequest)
         case reply(to: Int, boot: Int, RequestToken, WorkerReply, [WorkerCommand])
+        /// The head's thread comes back from its writes.
         case stored(head: Int)
+        /// Power fails in the middle of a write.
+        case headDiesWriting(head: Int, WriteFault)
         case headTick(head: Int)
         case headResumes(head: Int)
         case startHead
@@ -31,6 +34,7 @@ struct World {
 
     let scenario: Scenario
     let bug: PlantedBug?
+    let journal: SimulatedJournal
     var now = Instant.origin
     var random: SeededGenerator
     var queue = EventQueue<Happening>()
@@ -38,10 +42,10 @@ struct World {
     var isCalm = false
     var wallOffset = Duration.zero
 
-    var store = SimulatedStore()
+    /// What is durable.
+    var store: SimulatedStore { journal.store }
     var head: Head?
     var headGeneration = 0
-    var nextHeadToken: UInt64 = 1
     var nextRecoveryCrashes = false
     var boxes: [Box]
     var answered: Set<String> = []
@@ -53,8 +57,12 @@ struct World {
     var narrator: ((String) -> Void)?
     var retried: Set<RunID> = []
 
-    /// The coordinator process and what it holds in memory.
-    struct Head {
+    /// What operators asked and no head answered yet, by ticket: they ask the next head again.
+    var operators: [UInt64: Scheduler.Event] = [:]
+    var nextTicket: UInt64 = 1
+
+    /// The coordinator process and what it holds in memory. A class only so that looking at it copies nothing; the world owns it.
+    final class Head {
         struct Asked {
             var worker: Int
             var boot: Int
@@ -63,17 +71,30 @@ struct World {
             var renewedBefore: [Fence: Instant]
             var at: Instant
         }
-        var scheduler: Scheduler
-        var generation: Int
-        var inbox: [Scheduler.Event] = []
+        /// The very pump that the coordinator turns. A waiting worker is a number that `asked` explains, an operator a ticket.
+        var pump: Pump
+        let generation: Int
+        var inbox: [(event: Scheduler.Event, ticket: UInt64?)] = []
+        /// The thread waits for the disk since `turnedAt`.
         var isStoring = false
+        var turnedAt = Instant.origin
+        /// What leaves when it does no more.
+        var leaving: [Pump.Outgoing] = []
         var pausedUntil: Instant?
-        var effects: [Scheduler.Effect] = []
+        /// The scheduler's next deadline and whether its store refuses, as of the last turn: nothing else changes them.
+        var deadline: Instant?
+        var isBlocked = false
         var tickAt: Instant?
-        var asked: [RequestToken: Asked] = [:]
+        var asked: [UInt64: Asked] = [:]
+        var requests: UInt64 = 0
         var handled = 0
-        var handledAt = Instant.origin
+
+        init(pump: consuming Pump, generation: Int) {
+            self.pump = pump
+            self.generation = generation
+        }
     }
+    typealias Pump = SchedulerPump<SimulatedJournal, UInt64, Bool>
 
     struct Box {
         struct Slot {
@@ -89,9 +110,13 @@ struct World {
         var isCut = false
     }
 
-    init(seed: UInt64, bug: PlantedBug?) {
+    init(seed: UInt64, _ options: SimulationOptions, hasGhosts: Bool) {
         scenario = Scenario(seed: seed)
-        self.bug = bug
+        bug = options.bug
+        let real = options.storeFolder.map { RealStore(root: "\($0)/seed-\(seed)-\(options.writeFault?.write ?? 0)") }
+        journal = SimulatedJournal(
+            seed: seed, failureRate: scenario.rates.storeFailure, fault: options.writeFault.map { ($0.write, $0.what) },
+            hasGhosts: hasGhosts, real: real)
         random = SeededGenerator(seed: seed, stream: "world")
         boxes = scenario.boxes.map { Box(slots: Array(repeating: Box.Slot(), count: $0.slots)) }
         checker = Checker(timeToLive: scenario.settings.leaseTimeToLive)
@@ -109,6 +134,7 @@ struct World {
     static let patience = Duration.seconds(1800)
 
     mutating func run() {
+        defer { journal.close() }
         later(.startHead, .zero)
         for w in boxes.indices { later(.startWorker(w), seconds(0, 2)) }
         for (i, at) in scenario.submitAt.enumerated() { queue.add(.submit(i), at: at) }
@@ -119,34 +145,40 @@ struct World {
             events += 1
             if let narrator { narrator("\(now) \(happening)") }
             handle(happening)
+            if let complaint = journal.complaint { checker.violate(complaint, at: now) }
             if !checker.violations.isEmpty { return }
             if isCalm, events % 16 == 0, isAtRest { break }
             if events >= Self.eventLimit || now - scenario.faultsEnd > Self.patience {
                 return checker.violate("no end in sight after \(events) events: \(whatIsMissing)", at: now)
             }
         }
+        coverage.note("tasks", scenario.plans.reduce(0) { $0 + $1.stages.reduce(0) { $0 + $1.blocks } })
         finish()
     }
 
     /// Every run ended, every result met its verdict, nothing is leased.
     private var isAtRest: Bool {
-        guard let head, !head.isStoring, head.inbox.isEmpty, store.runs.count == scenario.plans.count else { return false }
-        guard store.runs.allSatisfy({ $0.state.isTerminal && head.scheduler.runState($0.plan.id) == $0.state }) else { return false }
-        return boxes.allSatisfy { $0.state?.heldFences.isEmpty ?? true } && head.scheduler.liveLeases == 0
+        guard let head, !head.isStoring, !head.isBlocked, head.inbox.isEmpty, journal.store.runs.count == scenario.plans.count else {
+            return false
+        }
+        guard journal.store.runs.allSatisfy({ $0.state.isTerminal && head.pump.scheduler.runState($0.plan.id) == $0.state }) else {
+            return false
+        }
+        return boxes.allSatisfy { $0.state?.heldFences.isEmpty ?? true } && head.pump.scheduler.liveLeases == 0
     }
 
     private var whatIsMissing: String {
         var parts = store.runs.map { "\($0.plan.id) \($0.state)" }
-        parts.append("\(head?.scheduler.liveLeases ?? -1) leases")
+        parts.append("\(head?.pump.scheduler.liveLeases ?? -1) leases")
         parts += boxes.indices.map { "w\($0) holds \(boxes[$0].state?.heldFences.count ?? -1)" }
-        if let head { parts += head.scheduler.whyNotRunning() }
+        if let head { parts += head.pump.scheduler.whyNotRunning() }
         return parts.joined(separator: ", ")
     }
 
     private mutating func finish() {
         guard let head else { return checker.violate("no head at the end", at: now) }
-        head.scheduler.checkInvariants()
-        if head.scheduler.liveLeases > 0 { checker.violate("\(head.scheduler.liveLeases) leases are left", at: now) }
+        head.pump.scheduler.checkInvariants()
+        if head.pump.scheduler.liveLeases > 0 { checker.violate("\(head.pump.scheduler.liveLeases) leases are left", at: now) }
         for (w, box) in boxes.enumerated() {
             for (slot, value) in box.slots.enumerated() where value.grant != nil {
                 checker.violate("slot \(slot) of w\(w) still works", at: now)
@@ -154,14 +186,16 @@ struct World {
             if let state = box.state, state.parkedResults > 0 { checker.violate("w\(w) holds \(state.parkedResults) results", at: now) }
         }
         checker.finish(store, scenario, at: now)
-        let totals = head.scheduler.totals
+        let totals = head.pump.scheduler.totals
         coverage.note("total: speculations", totals.speculations)
         coverage.note("total: second fences", totals.secondFences)
         coverage.note("total: cached blocks", totals.cached)
         coverage.note("total: adopted leases", totals.adopted)
         coverage.note("total: blocks redone", totals.blocksRedone)
         coverage.note("total: workers drained for failures", totals.workersDrainedForFailures)
-        coverage.note("tasks", store.tasks.count)
+        coverage.note("total: throttled stages", totals.throttled)
+        coverage.note("fault: write refused", journal.failures)
+        coverage.note(transitions: store.transitions)
         for run in store.runs { coverage.note("run: \(run.state.rawValue)") }
     }
 
@@ -171,11 +205,13 @@ struct World {
         case .reply(let w, let boot, let token, let reply, let commands):
             workerHears(w, boot, .replied(token, reply, commands: commands), orElse: happening)
         case .stored(let generation): headStored(generation)
+        case .headDiesWriting(let generation, let what):
+            if head?.generation == generation, head?.isStoring == true { killHead(tearing: what == .tears) }
         case .headTick(let generation): headTicks(generation)
         case .headResumes(let generation):
             guard head?.generation == generation else { return }
             head?.pausedUntil = nil
-            pumpHead()
+            turnHead()
         case .startHead: startHead()
         case .workerTick(let w, let boot):
             // Only the tick that was armed last counts; others were overtaken by an earlier deadline.
@@ -197,7 +233,7 @@ struct World {
             deliver(.submitted(scenario.plans[i]))
             later(happening, .seconds(2))
         case .answer(let run, let stage): answer(run, stage)
-        case .operatorDoes(let event): deliver(event, retryIfDown: happening)
+        case .operatorDoes(let event): deliver(event)
         case .calm: calm()
         }
     }
