@@ -52,7 +52,7 @@ let rooms: [Room] = [
     // The cluster: a pure core first, then the shells.
     room("Scheduling", ["Primitives"], packages: ["OrderedCollections", "DequeModule"]),
     room("WireProtocol", ["Primitives", "Scheduling"], packages: ["SwiftProtobuf"]),
-    room("Storage", ["Primitives", "Scheduling"], packages: ["GRDB"], ownsCDoor: true),
+    room("Storage", ["Primitives", "Scheduling"], packages: ["GRDB", "GRDBSQLite"], ownsCDoor: true),
     room("Manifests", ["Primitives", "Scheduling", "Datasets", "WeakSupervision", "ActiveLearning"], packages: ["Yams"]),
     room("Telemetry", ["Primitives"], packages: ["Logging"], ownsCDoor: true),
     room("Messaging", ["Primitives", "Scheduling", "WireProtocol", "Telemetry", "CNNG", "CCrypto"], ownsCDoor: true),
@@ -125,6 +125,8 @@ let products: [String: (package: String, url: String, from: Version)] = [
 
 /// The rooms asked for by AMAF_ROOM (comma separated) with their tests and everything below them; all rooms by default.
 func selected() -> [Room] {
+    // The C interface of the same SQLite.
+    "GRDBSQLite": ("GRDB.swift", "https://github.com/groue/GRDB.swift", "7.10.0"),
     guard let wanted = ProcessInfo.processInfo.environment["AMAF_ROOM"], !wanted.isEmpty else { return rooms }
     let byName = Dictionary(uniqueKeysWithValues: rooms.map { ($0.name, $0) })
     var kept: Set<String> = []
@@ -164,7 +166,7 @@ func target(_ room: Room) -> Target {
         let linking: [LinkerSetting] = room.name == "amaf-benchmarks" ? [.unsafeFlags(exported)] : []
         return .executableTarget(name: room.name, dependencies: dependencies, swiftSettings: settings, linkerSettings: linking)
     case .test:
-        let data = room.name == "SimulationTests" ? ["failing-seeds.txt"] : []
+        let data = ["SimulationTests": ["failing-seeds.txt"], "StorageTests": ["Fixtures"]][room.name] ?? []
         return .testTarget(name: room.name, dependencies: dependencies, exclude: data, swiftSettings: settings)
     }
 }

@@ -317,6 +317,19 @@ package final class ArtifactStore: Sendable {
 
     // MARK: Files
 
+    /// All artifacts that are files, in the order of their digests.
+    func fileDigests() -> [Digest] {
+        names(inFolder: folder).filter { $0.utf8.count == 2 }.flatMap { parent in
+            names(inFolder: folder + "/" + parent).compactMap { Digest(hex: parent + $0) }
+        }
+    }
+
+    /// Removes the file of an artifact that nothing needs.
+    func forget(_ digest: Digest) {
+        unlink(path(digest))
+        state.withLock { _ = $0.verified.remove(digest) }
+    }
+
     func path(_ digest: Digest) -> String {
         let hex = digest.hex
         return "\(folder)/\(hex.prefix(2))/\(hex.dropFirst(2))"

@@ -96,7 +96,7 @@ package struct StoredRun: Hashable, Sendable {
     package var submittedAt: Int64
 }
 
-package struct StoredHistoryEntry: Hashable, Sendable {
+package struct StoredHistoryEntry: Hashable, Sendable, Codable {
     /// Rises with every entry; the cursor of a view that follows.
     package var id: Int64
     /// Wall clock when it was stored, milliseconds since 1970: for people, never for decisions.

@@ -8,23 +8,37 @@ private let resultForm: UInt8 = 1
 private let errorForm: UInt8 = 1
 private let samplesForm: UInt8 = 1
 
-func encode(_ result: BlockResult) -> Data {
-    var writer = ByteWriter(reserving: 16 + result.outputs.count * 64 + result.metrics.count * 24)
-    writer.write(resultForm)
-    writer.write(Int64(result.block))
-    writer.write(UInt16(result.outputs.count))
-    for output in result.outputs {
-        writer.write(output.name)
-        writer.append(raw: output.digest.bytes)
-        writer.write(Int64(output.byteCount))
+/// Encodes one blob after another in the same memory.
+struct RowBuffer {
+    private var bytes: [UInt8] = []
+
+    /// The bytes are those of this call until the next one.
+    mutating func encode(_ result: BlockResult) -> [UInt8] {
+        bytes.removeAll(keepingCapacity: true)
+        bytes.append(resultForm)
+        append(Int64(result.block))
+        append(UInt16(result.outputs.count))
+        for output in result.outputs {
+            append(output.name)
+            bytes.append(contentsOf: output.digest.bytes)
+            append(Int64(output.byteCount))
+        }
+        append(UInt16(result.metrics.count))
+        // Sorted, so that the same result is the same blob.
+        for (name, value) in result.metrics.count < 2 ? Array(result.metrics) : result.metrics.sorted(by: { $0.key < $1.key }) {
+            append(name)
+            append(value.bitPattern)
+        }
+        return bytes
     }
-    writer.write(UInt16(result.metrics.count))
-    // Sorted, so that the same result is the same blob.
-    for (name, value) in result.metrics.sorted(by: { $0.key < $1.key }) {
-        writer.write(name)
-        writer.write(value)
+
+    private mutating func append<T: FixedWidthInteger>(_ value: T) {
+        withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) }
     }
-    return Data(writer.bytes)
+    private mutating func append(_ text: String) {
+        append(UInt32(text.utf8.count))
+        bytes.append(contentsOf: text.utf8)
+    }
 }
 
 func decodeResult(_ data: Data) throws(AMAFError) -> BlockResult {
@@ -49,7 +63,7 @@ func decodeResult(_ data: Data) throws(AMAFError) -> BlockResult {
     }
 }
 
-func encode(_ error: AMAFError) -> Data {
+func encode(_ error: AMAFError) -> [UInt8] {
     var writer = ByteWriter(reserving: 128)
     writer.write(errorForm)
     writer.write(error.code)
@@ -57,7 +71,7 @@ func encode(_ error: AMAFError) -> Data {
     writer.write(error.place)
     writer.write(error.remedy)
     writer.write(UInt8(error.isTransient ? 1 : 0))
-    return Data(writer.bytes)
+    return writer.bytes
 }
 
 func decodeError(_ data: Data) throws(AMAFError) -> AMAFError {
@@ -69,12 +83,12 @@ func decodeError(_ data: Data) throws(AMAFError) -> AMAFError {
 }
 
 /// Positions of samples.
-func encode(samples: [Int]) -> Data {
+func encode(samples: [Int]) -> [UInt8] {
     var writer = ByteWriter(reserving: 5 + samples.count * 8)
     writer.write(samplesForm)
     writer.write(UInt32(samples.count))
     for sample in samples { writer.write(Int64(sample)) }
-    return Data(writer.bytes)
+    return writer.bytes
 }
 
 func decodeSamples(_ data: Data) throws(AMAFError) -> [Int] {

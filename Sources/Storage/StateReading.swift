@@ -7,35 +7,46 @@ internal import Scheduling
 
 func loadState(_ db: Database) throws -> StoredState {
     var state = StoredState()
-    var runs: [Int64: RunID] = [:]
-    let runRows = try Row.fetchCursor(db, sql: "SELECT id, plan, state, numerics FROM runs ORDER BY id")
-    while let row = try runRows.next() {
-        let plan = try decodeJSON(RunPlan.self, row[1], of: "plan")
-        runs[row[0]] = plan.id
-        state.runs.append(
-            StateChanges.RunRow(
-                plan: plan, state: try runState(row[2]), numericsClasses: try decodeJSON([NumericsClass?].self, row[3], of: "run")))
-    }
-    let workers = WorkerNames(db)
-    state.tasks.reserveCapacity(try Int.fetchOne(db, sql: "SELECT count(*) FROM tasks") ?? 0)
-    let taskRows = try Row.fetchCursor(db, sql: "\(taskColumns) ORDER BY run, stage, block")
-    while let row = try taskRows.next() {
-        guard let run = runs[row[0]] else {
-            throw AMAFError("store.corrupt", "Task rows name run \(row[0] as Int64), which is not stored", remedy: "Restore a backup.")
-        }
-        state.tasks.append(try task(row, run: run, workers: workers))
-    }
-    let cached = try Row.fetchCursor(db, sql: "SELECT identity, result FROM cached ORDER BY id")
-    while let row = try cached.next() {
+    try scanState(
+        db, expect: { tasks, _ in state.tasks.reserveCapacity(tasks) }, cached: { state.cached.append($0) }, run: { state.runs.append($0) },
+        task: { state.tasks.append($0) })
+    return state
+}
+
+/// Hands over every row that the scheduler needs: counts, cached results, runs in the order of their submission, tasks by run.
+func scanState(
+    _ db: Database, expect: (_ tasks: Int, _ cached: Int) -> Void, cached: (StateChanges.CachedResult) -> Void,
+    run: (StateChanges.RunRow) -> Void, task take: (TaskRow) -> Void
+) throws {
+    expect(
+        try Int.fetchOne(db, sql: "SELECT count(*) FROM tasks") ?? 0, try Int.fetchOne(db, sql: "SELECT count(*) FROM cached") ?? 0)
+    let cachedRows = try Row.fetchCursor(db, sql: "SELECT identity, result FROM cached ORDER BY id")
+    while let row = try cachedRows.next() {
         let identity = try row.withUnsafeData(atIndex: 0) { data in
             guard let data, data.count == Digest.byteCount else {
                 throw AMAFError("store.corrupt", "A cached result has no digest for a name", remedy: "Restore a backup.")
             }
             return Digest(bytes: data)
         }
-        state.cached.append(StateChanges.CachedResult(identity: identity, result: try result(row, 1)))
+        cached(StateChanges.CachedResult(identity: identity, result: try result(row, 1)))
     }
-    return state
+    var runs: [Int64: RunID] = [:]
+    let runRows = try Row.fetchCursor(db, sql: "SELECT id, plan, state, numerics FROM runs ORDER BY id")
+    while let row = try runRows.next() {
+        let plan = try decodeJSON(RunPlan.self, row[1], of: "plan")
+        runs[row[0]] = plan.id
+        run(
+            StateChanges.RunRow(
+                plan: plan, state: try runState(row[2]), numericsClasses: try decodeJSON([NumericsClass?].self, row[3], of: "run")))
+    }
+    let workers = WorkerNames(db)
+    let taskRows = try Row.fetchCursor(db, sql: "\(taskColumns) ORDER BY run, stage, block")
+    while let row = try taskRows.next() {
+        guard let run = runs[row[0]] else {
+            throw AMAFError("store.corrupt", "Task rows name run \(row[0] as Int64), which is not stored", remedy: "Restore a backup.")
+        }
+        take(try task(row, run: run, workers: workers))
+    }
 }
 
 let taskColumns = "SELECT run, stage, block, state, fence, worker, attempts, result, error, masked FROM tasks"

@@ -7,6 +7,8 @@ internal import Scheduling
 struct KnownNames: Sendable {
     private var names: [String: Int64] = [:]
     private var runs: [RunID: Int64] = [:]
+    /// Rows of one batch mostly are of one run.
+    private var lastRun: (run: RunID, number: Int64)?
 
     /// The number of a name, given on its first use.
     mutating func number(of name: String, _ db: Database) throws -> Int64 {
@@ -23,7 +25,11 @@ struct KnownNames: Sendable {
     }
 
     mutating func number(of run: RunID, _ db: Database) throws -> Int64 {
-        if let number = runs[run] { return number }
+        if let lastRun, lastRun.run == run { return lastRun.number }
+        if let number = runs[run] {
+            lastRun = (run, number)
+            return number
+        }
         guard let number = try Int64.fetchOne(db.cachedStatement(sql: "SELECT id FROM runs WHERE name = ?"), arguments: [run.rawValue])
         else {
             preconditionFailure("rows of the run \(run) are stored before the run itself")
@@ -63,55 +69,61 @@ struct StateWriter {
 
     private func write(tasks: [TaskRow], known: inout KnownNames) throws {
         guard !tasks.isEmpty else { return }
-        let insert = try db.cachedStatement(
-            sql: """
-                INSERT INTO tasks (run, stage, block, state, fence, worker, attempts, result, error, masked)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-                ON CONFLICT (run, stage, block) DO UPDATE SET state = excluded.state, fence = excluded.fence, worker = excluded.worker,
-                attempts = excluded.attempts, result = excluded.result, error = excluded.error, masked = excluded.masked
-                """)
+        let insert = try DirectStatement(
+            db,
+            """
+            INSERT INTO tasks (run, stage, block, state, fence, worker, attempts, result, error, masked)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            ON CONFLICT (run, stage, block) DO UPDATE SET state = excluded.state, fence = excluded.fence, worker = excluded.worker,
+            attempts = excluded.attempts, result = excluded.result, error = excluded.error, masked = excluded.masked
+            """)
+        var blob = RowBuffer()
         for task in tasks {
-            var worker: Int64?
-            if let id = task.worker { worker = try known.number(of: id.rawValue, db) }
-            insert.setUncheckedArguments([
-                try known.number(of: task.run, db), task.stage, task.block, Int64(task.state.rawValue),
-                Int64(bitPattern: task.fence.rawValue),
-                worker, task.attempts, task.result.map(encode), task.error.map(encode),
-                task.maskedSamples.isEmpty ? nil : encode(samples: task.maskedSamples),
-            ])
-            try insert.execute()
+            insert.bind(1, try known.number(of: task.run, db))
+            insert.bind(2, task.stage)
+            insert.bind(3, task.block)
+            insert.bind(4, Int64(task.state.rawValue))
+            insert.bind(5, Int64(bitPattern: task.fence.rawValue))
+            insert.bind(6, try task.worker.map { try known.number(of: $0.rawValue, db) })
+            insert.bind(7, task.attempts)
+            if let result = task.result { blob.encode(result).withUnsafeBytes { insert.bind(8, $0) } } else { insert.bindNull(8) }
+            if let error = task.error { insert.bind(9, encode(error)) } else { insert.bindNull(9) }
+            if task.maskedSamples.isEmpty { insert.bindNull(10) } else { insert.bind(10, encode(samples: task.maskedSamples)) }
+            try insert.run()
         }
     }
 
     private func write(cached: [StateChanges.CachedResult]) throws {
         guard !cached.isEmpty else { return }
-        let insert = try db.cachedStatement(sql: "INSERT INTO cached (identity, result) VALUES (?, ?)")
+        let insert = try DirectStatement(db, "INSERT INTO cached (identity, result) VALUES (?, ?)")
+        var blob = RowBuffer()
         for entry in cached {
-            insert.setUncheckedArguments([Data(entry.identity.bytes), encode(entry.result)])
-            try insert.execute()
+            insert.bind(1, entry.identity)
+            blob.encode(entry.result).withUnsafeBytes { insert.bind(2, $0) }
+            try insert.run()
         }
     }
 
     private func write(history: [HistoryEntry], known: inout KnownNames) throws {
         guard !history.isEmpty else { return }
-        let insert = try db.cachedStatement(
-            sql: """
-                INSERT INTO history (at, cause, what, run, stage, first_block, end_block, fence, worker, detail)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-                """)
+        let insert = try DirectStatement(
+            db,
+            """
+            INSERT INTO history (at, cause, what, run, stage, first_block, end_block, fence, worker, detail)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            """)
         for entry in history {
-            var run: Int64?
-            var stage: Int64?
-            var worker: Int64?
-            if let id = entry.run { run = try known.number(of: id.rawValue, db) }
-            if let id = entry.stage { stage = try known.number(of: id.rawValue, db) }
-            if let id = entry.worker { worker = try known.number(of: id.rawValue, db) }
-            insert.setUncheckedArguments([
-                at, Int64(bitPattern: entry.cause), try known.number(of: entry.what, db), run, stage, entry.blocks?.lowerBound,
-                entry.blocks?.upperBound, entry.fence.map { Int64(bitPattern: $0.rawValue) }, worker,
-                entry.detail.isEmpty ? nil : entry.detail,
-            ])
-            try insert.execute()
+            insert.bind(1, at)
+            insert.bind(2, Int64(bitPattern: entry.cause))
+            insert.bind(3, try known.number(of: entry.what, db))
+            insert.bind(4, try entry.run.map { try known.number(of: $0.rawValue, db) })
+            insert.bind(5, try entry.stage.map { try known.number(of: $0.rawValue, db) })
+            insert.bind(6, entry.blocks.map { Int64($0.lowerBound) })
+            insert.bind(7, entry.blocks.map { Int64($0.upperBound) })
+            insert.bind(8, entry.fence.map { Int64(bitPattern: $0.rawValue) })
+            insert.bind(9, try entry.worker.map { try known.number(of: $0.rawValue, db) })
+            if entry.detail.isEmpty { insert.bindNull(10) } else { insert.bind(10, entry.detail) }
+            try insert.run()
         }
     }
 }
@@ -119,14 +131,18 @@ struct StateWriter {
 /// A digest that is already there names the same bytes, so a second insert is nothing.
 func insertArtifacts(_ artifacts: [InlineArtifact], _ db: Database) throws {
     guard !artifacts.isEmpty else { return }
-    let insert = try db.cachedStatement(
-        sql: """
-            INSERT INTO artifacts (key, digest, bytes) SELECT ?1, ?2, ?3
-            WHERE NOT EXISTS (SELECT 1 FROM artifacts WHERE key = ?1 AND digest = ?2)
-            """)
+    let find = try DirectStatement(db, "SELECT 1 FROM artifacts WHERE key = ? AND digest = ?")
+    let insert = try DirectStatement(db, "INSERT INTO artifacts (key, digest, bytes) VALUES (?, ?, ?)")
     for artifact in artifacts {
-        insert.setUncheckedArguments([artifactKey(artifact.digest), Data(artifact.digest.bytes), Data(artifact.bytes)])
-        try insert.execute()
+        let key = artifactKey(artifact.digest)
+        let digest = artifact.digest.bytes
+        find.bind(1, key)
+        find.bind(2, digest)
+        if try find.run() { continue }
+        insert.bind(1, key)
+        insert.bind(2, digest)
+        insert.bind(3, artifact.bytes)
+        try insert.run()
     }
 }
 

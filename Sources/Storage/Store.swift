@@ -89,6 +89,19 @@ package final class Store: Sendable {
         try storing(at: folder) { try pool.read { db in try loadState(db) } }
     }
 
+    /// As `load`, a row at a time: what a new head does, for which a million rows at once would be half a gigabyte.
+    package func load(into recovery: inout SchedulerRecovery) throws(AMAFError) {
+        var taken = recovery
+        try storing(at: folder) {
+            try pool.read { db in
+                try scanState(
+                    db, expect: { taken.expect(tasks: $0, cached: $1) }, cached: { taken.add($0) }, run: { taken.add($0) },
+                    task: { taken.add($0) })
+            }
+        }
+        recovery = taken
+    }
+
     /// Stores all of it or, when it throws, nothing of it: one transaction, durable when the call returns.
     ///
     /// Artifacts that were put without `durable` since the last call ride along. The same batch may be applied again
@@ -140,6 +153,12 @@ package final class Store: Sendable {
             }
         }
     }
+
+    /// Milliseconds since 1970, by the store's own clock.
+    func wallClock() -> Int64 { options.wallClock() }
+
+    /// Rows were removed: numbers known before may not stand for anything now.
+    func forgetNames() { known.withLock { $0 = KnownNames() } }
 
     /// Items not yet delivered, oldest first.
     package func pendingOutbox(target: String, limit: Int = 100) throws(AMAFError) -> [StoredOutboxItem] {

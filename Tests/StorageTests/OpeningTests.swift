@@ -151,51 +151,65 @@ import Testing
         }
         try store.close()
     }
-
-    @Test func aBackupOfARunningStoreIsAWholeStore() throws {
-        let folder = TemporaryFolder()
-        let target = TemporaryFolder()
-        let store = try Store(folder: folder.path)
-        try store.apply(exampleChanges())
-        let small = try store.artifacts.put(bytes(1000, seed: 1))
-        let large = try store.artifacts.put(bytes(200_000, seed: 2))
-        try store.backup(to: target / "copy")
-        try store.apply(finished("run-a", blocks: 100..<110))
-        #expect(errorCode { try store.backup(to: target / "copy") } == "store.backup-exists")
-
-        let copy = try Store(folder: target / "copy")
-        #expect(try copy.load().tasks == exampleChanges().tasks)
-        #expect(copy.identity == store.identity)
-        #expect(copy.epoch == store.epoch + Store.backupEpochStride + 1, "fences of the copy never meet those of the original")
-        #expect(try copy.artifacts.read(small) == bytes(1000, seed: 1))
-        #expect(try copy.artifacts.read(large) == bytes(200_000, seed: 2))
-        try copy.close()
-        try store.close()
-    }
 }
 
 @Suite struct Migrations {
-    /// A store as schema 1 left it, in `SchemaOneFixture`, opens with today's code and says what it said then.
-    @Test func schemaOneOpens() throws {
+    /// A store as the release of each schema left it opens with today's code and says what it said then, and the copy made before the
+    /// migration is the file as it was.
+    @Test(arguments: 1...schemaSteps.count) func everySchemaOpens(version: Int) throws {
         let folder = TemporaryFolder()
-        try withDatabase(folder.path) { db in try db.execute(sql: schemaOneFixture) }
+        try copyFixture(version, to: folder)
+        let before = try withDatabase(folder.path) { db in try Row.fetchAll(db, sql: "SELECT * FROM tasks ORDER BY run, stage, block") }
         let store = try Store(folder: folder.path)
         #expect(store.epoch == 4)
         let state = try store.load()
         #expect(state.runs.map(\.plan) == [examplePlan("run-a")])
-        #expect(state.tasks == exampleChanges().tasks)
+        #expect(state.tasks == fixtureTasks(version))
         #expect(state.cached == exampleChanges().cached)
         #expect(try store.reader().history().map(\.entry) == exampleChanges().history)
         #expect(try store.reader().reviews(run: RunID("run-a")).map(\.label) == ["yes"])
+        #expect(try store.pendingOutbox(target: "mlflow").map(\.item.key) == ["run-a/1"])
         #expect(try store.artifacts.read(Digest.of([1, 2, 3] as [UInt8])) == [1, 2, 3])
         #expect(try store.reader().schemaVersion() == schemaSteps.count)
+        try store.apply(finished("run-a", blocks: 100..<110, epoch: store.epoch))
         try store.close()
+        let copy = folder / "backups/before-schema-\(schemaSteps.count)-from-\(version).sqlite"
+        #expect(FileManager.default.fileExists(atPath: copy) == (version < schemaSteps.count))
+        if version < schemaSteps.count {
+            let kept = try DatabaseQueue(path: copy).read { db in
+                try Row.fetchAll(db, sql: "SELECT * FROM tasks ORDER BY run, stage, block")
+            }
+            #expect(kept == before)
+        }
+    }
+
+    /// Writes the fixture of the schema of today; run it once for each schema that is released, with AMAF_WRITE_FIXTURES=1.
+    @Test(.enabled(if: ProcessInfo.processInfo.environment["AMAF_WRITE_FIXTURES"] != nil)) func writeTheFixture() throws {
+        let folder = TemporaryFolder()
+        for opening in 1...3 {
+            let store = try Store(folder: folder.path, options: testOptions())
+            if opening == 3 {
+                var changes = exampleChanges()
+                changes.tasks = fixtureTasks(schemaSteps.count)
+                try store.apply(
+                    changes, artifacts: [InlineArtifact([1, 2, 3])],
+                    outbox: [OutboxItem(target: "mlflow", key: "run-a/1", body: Array("{}".utf8))])
+                try store.record([
+                    ReviewAnswer(
+                        run: RunID("run-a"), stage: StageID("review"), sample: "s-1", label: "yes", who: "ann", seconds: 2.5,
+                        at: 1_700_000_000_000)
+                ])
+            }
+            try store.close()
+        }
+        try withDatabase(folder.path) { db in try db.execute(sql: "PRAGMA journal_mode = DELETE; PRAGMA page_size = 1024; VACUUM") }
+        try FileManager.default.copyItem(atPath: folder / "state.sqlite", toPath: fixturePath(schemaSteps.count))
     }
 
     /// Schema 2: the samples that a block leaves out survive the head, in a store of schema 1 as well.
     @Test func maskedSamplesAreKept() throws {
         let folder = TemporaryFolder()
-        try withDatabase(folder.path) { db in try db.execute(sql: schemaOneFixture) }
+        try copyFixture(1, to: folder)
         var changes = StateChanges()
         changes.tasks = [
             TaskRow(
@@ -212,6 +226,22 @@ import Testing
         #expect(tasks.filter { !$0.maskedSamples.isEmpty } == changes.tasks)
         #expect(tasks.count == exampleChanges().tasks.count + 1)
         try again.close()
+    }
+
+    private func fixturePath(_ version: Int) -> String {
+        URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("Fixtures/schema-\(version).sqlite").path
+    }
+
+    private func copyFixture(_ version: Int, to folder: TemporaryFolder) throws {
+        try FileManager.default.copyItem(atPath: fixturePath(version), toPath: folder / "state.sqlite")
+        try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: folder / "state.sqlite")
+    }
+
+    /// What the fixtures hold: from schema 2 on, a block with masked samples as well.
+    private func fixtureTasks(_ version: Int) -> [TaskRow] {
+        var tasks = exampleChanges().tasks
+        if version >= 2 { tasks[3].maskedSamples = [3, 1 << 40] }
+        return tasks
     }
 
     private func nextOptions() -> StoreOptions {
