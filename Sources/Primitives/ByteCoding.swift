@@ -73,8 +73,16 @@ package struct ByteReader {
         return UnsafeRawBufferPointer(rebasing: buffer[offset..<offset + count])
     }
 
-    @inlinable package mutating func read<T: FixedWidthInteger>(_ type: T.Type = T.self) throws(AMAFError) -> T {
-        T(littleEndian: try take(MemoryLayout<T>.size).loadUnaligned(as: T.self))
+    package mutating func read<T: FixedWidthInteger>(_ type: T.Type = T.self) throws(AMAFError) -> T {
+        let raw = try take(MemoryLayout<T>.size)
+        // Loads of known width: where this is not specialised, a generic load looks its metadata up each time.
+        switch raw.count {
+        case 1: return T(truncatingIfNeeded: raw[0])
+        case 2: return T(truncatingIfNeeded: UInt16(littleEndian: raw.loadUnaligned(as: UInt16.self)))
+        case 4: return T(truncatingIfNeeded: UInt32(littleEndian: raw.loadUnaligned(as: UInt32.self)))
+        case 8: return T(truncatingIfNeeded: UInt64(littleEndian: raw.loadUnaligned(as: UInt64.self)))
+        default: return T(littleEndian: raw.loadUnaligned(as: T.self))
+        }
     }
     package mutating func readFloat() throws(AMAFError) -> Float { Float(bitPattern: try read(UInt32.self)) }
     package mutating func readDouble() throws(AMAFError) -> Double { Double(bitPattern: try read(UInt64.self)) }

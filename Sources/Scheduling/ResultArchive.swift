@@ -25,6 +25,12 @@ struct ResultArchive: Sendable, Hashable {
 
     var count: Int { entries.count }
 
+    /// One output each, as most have.
+    mutating func reserve(_ more: Int) {
+        entries.reserveCapacity(entries.count + more)
+        outputs.reserveCapacity(outputs.count + more)
+    }
+
     mutating func append(_ result: BlockResult) -> Int32 {
         let layout = Layout(outputs: result.outputs.map(\.name), metrics: result.metrics.keys.sorted())
         let index: Int32
@@ -85,6 +91,12 @@ struct IdentityCache: Sendable, Hashable {
 
     var count: Int { identities.count }
     var isEmpty: Bool { identities.isEmpty }
+
+    mutating func reserve(_ more: Int) {
+        identities.reserveCapacity(identities.count + more)
+        handles.reserveCapacity(handles.count + more)
+        while (identities.count + more) * 4 > slots.count * 3 { grow() }
+    }
 
     /// SHA-256 is uniform, so some of its bits are the hash.
     private func slot(of identity: Digest) -> Int {

@@ -1,63 +1,123 @@
-import Primitives
+package import Primitives
+
+/// A new head's scheduler in the making: fed with the stored rows one by one, so that a million of them are never all in memory.
+///
+///     var recovery = SchedulerRecovery(settings: settings, epoch: store.epoch, seed: store.epoch, at: now)
+///     try store.load(into: &recovery)
+///     let scheduler = recovery.finish()
+package struct SchedulerRecovery: Sendable {
+    private var scheduler: Scheduler
+    private var scan = Scheduler.Scan()
+    private let now: Instant
+    package private(set) var runCount = 0
+    package private(set) var taskCount = 0
+
+    package init(settings: SchedulerSettings, epoch: UInt64, seed: UInt64, at now: Instant) {
+        scheduler = Scheduler(settings: settings, epoch: epoch, seed: seed)
+        self.now = now
+    }
+
+    /// How many rows will come, at most: memory is taken once instead of by doubling.
+    package mutating func expect(tasks: Int, cached: Int) {
+        scheduler.archive.reserve(tasks + cached)
+        scheduler.cache.reserve(cached)
+    }
+
+    package mutating func add(_ run: StateChanges.RunRow) {
+        runCount += 1
+        scheduler.recover(run)
+    }
+
+    /// Its run must have come before.
+    package mutating func add(_ task: TaskRow) {
+        taskCount += 1
+        scheduler.recover(task, &scan, at: now)
+    }
+
+    package mutating func add(_ cached: StateChanges.CachedResult) {
+        _ = scheduler.cache.insert(cached.identity, handle: scheduler.archive.append(cached.result))
+    }
+
+    package consuming func finish() -> Scheduler {
+        var scheduler = scheduler
+        scheduler.finishRecovery(scan, at: now)
+        return scheduler
+    }
+}
 
 /// How a new head takes over: one scan of the rows, then leased tasks wait out the grace for their workers.
 extension Scheduler {
-    mutating func recover(_ stored: StoredState, at now: Instant) {
-        for entry in stored.cached { _ = cache.insert(entry.identity, handle: archive.append(entry.result)) }
-        for row in stored.runs {
-            let r = addRun(row.plan)
-            runs[r].state = row.state
-            runs[r].isPaused = row.state == .paused
-            for (s, numerics) in row.numericsClasses.enumerated() where s < runs[r].stages.count {
-                runs[r].stages[s].numericsClass = numerics.map { names.intern($0.rawValue) }
-            }
-        }
+    /// What one scan of the rows cannot tell until its end.
+    struct Scan: Sendable {
         var held: [UInt64: Lease] = [:]
+        /// Fences of `held` in the order of the rows.
         var order: [UInt64] = []
         var grants: [OldGrant] = []
-        for row in stored.tasks {
-            guard let r = runIndex[row.run] else { preconditionFailure("a task row names run \(row.run), which has no row") }
-            let (s, b) = (row.stage, row.block)
-            precondition(
-                runs[r].stages.indices.contains(s) && b >= 0 && b < runs[r].stages[s].blocks,
-                "a row names task \(s)/\(b), which run \(row.run) does not have")
-            runs[r].stages[s].cells[b].attempts = UInt8(clamping: row.attempts)
-            runs[r].stages[s].cells[b].fence = row.fence.rawValue
-            if !row.maskedSamples.isEmpty {
-                runs[r].stages[s].masks[b] = row.maskedSamples
-                runs[r].stages[s].cells[b].isIsolated = true
-            }
-            if let id = row.worker { runs[r].stages[s].cells[b].worker = Int32(record(of: id, at: now)) }
-            if row.fence.rawValue != 0, grants.last?.fence != row.fence.rawValue {
-                grants.append(OldGrant(fence: row.fence.rawValue, granted: GrantedAt(run: Int32(r), stage: Int32(s))))
-            }
-            switch row.state {
-            case .done:
-                guard let result = row.result else { preconditionFailure("task \(s)/\(b) of \(row.run) is done without a result") }
-                runs[r].stages[s].cells[b].result = archive.append(result)
-                runs[r].stages[s].move(b, to: .done)
-            case .failed, .quarantined:
-                runs[r].stages[s].errors[b] = row.error
-                runs[r].stages[s].move(b, to: row.state)
-            case .leased where !runs[r].state.isTerminal:
-                guard let id = row.worker else { preconditionFailure("task \(s)/\(b) of \(row.run) is leased to nobody") }
-                if held[row.fence.rawValue] == nil {
-                    order.append(row.fence.rawValue)
-                    held[row.fence.rawValue] = Lease(
-                        fence: row.fence, run: r, stage: s, blocks: b..<b + 1, worker: record(of: id, at: now), grantedAt: now,
-                        deadline: now + settings.recoveryGrace, lastProgress: now, open: 0, awaitsAdoption: true)
-                }
-                if let range = held[row.fence.rawValue]?.blocks {
-                    held[row.fence.rawValue]?.blocks = min(range.lowerBound, b)..<max(range.upperBound, b + 1)
-                }
-            case .leased, .waiting, .ready, .cancelled:
-                break
-            }
+        /// Rows come run by run: the last one's index saves a look-up.
+        var run: (id: RunID, index: Int)?
+    }
+
+    mutating func recover(_ row: StateChanges.RunRow) {
+        let r = addRun(row.plan)
+        runs[r].state = row.state
+        runs[r].isPaused = row.state == .paused
+        for (s, numerics) in row.numericsClasses.enumerated() where s < runs[r].stages.count {
+            runs[r].stages[s].numericsClass = numerics.map { names.intern($0.rawValue) }
         }
-        oldGrants = grants.sorted { $0.fence < $1.fence }
+    }
+
+    mutating func recover(_ row: TaskRow, _ scan: inout Scan, at now: Instant) {
+        let r: Int
+        if let last = scan.run, last.id == row.run {
+            r = last.index
+        } else {
+            guard let found = runIndex[row.run] else { preconditionFailure("a task row names run \(row.run), which has no row") }
+            scan.run = (row.run, found)
+            r = found
+        }
+        let (s, b) = (row.stage, row.block)
+        precondition(
+            runs[r].stages.indices.contains(s) && b >= 0 && b < runs[r].stages[s].blocks,
+            "a row names task \(s)/\(b), which run \(row.run) does not have")
+        runs[r].stages[s].cells[b].attempts = UInt8(clamping: row.attempts)
+        runs[r].stages[s].cells[b].fence = row.fence.rawValue
+        if !row.maskedSamples.isEmpty {
+            runs[r].stages[s].masks[b] = row.maskedSamples
+            runs[r].stages[s].cells[b].isIsolated = true
+        }
+        if let id = row.worker { runs[r].stages[s].cells[b].worker = Int32(record(of: id, at: now)) }
+        if row.fence.rawValue != 0, scan.grants.last?.fence != row.fence.rawValue {
+            scan.grants.append(OldGrant(fence: row.fence.rawValue, granted: GrantedAt(run: Int32(r), stage: Int32(s))))
+        }
+        switch row.state {
+        case .done:
+            guard let result = row.result else { preconditionFailure("task \(s)/\(b) of \(row.run) is done without a result") }
+            runs[r].stages[s].cells[b].result = archive.append(result)
+            runs[r].stages[s].move(b, to: .done)
+        case .failed, .quarantined:
+            runs[r].stages[s].errors[b] = row.error
+            runs[r].stages[s].move(b, to: row.state)
+        case .leased where !runs[r].state.isTerminal:
+            guard let id = row.worker else { preconditionFailure("task \(s)/\(b) of \(row.run) is leased to nobody") }
+            if scan.held[row.fence.rawValue] == nil {
+                scan.order.append(row.fence.rawValue)
+                scan.held[row.fence.rawValue] = Lease(
+                    fence: row.fence, run: r, stage: s, blocks: b..<b + 1, worker: record(of: id, at: now), grantedAt: now,
+                    deadline: now + settings.recoveryGrace, lastProgress: now, open: 0, awaitsAdoption: true)
+            }
+            if let range = scan.held[row.fence.rawValue]?.blocks {
+                scan.held[row.fence.rawValue]?.blocks = min(range.lowerBound, b)..<max(range.upperBound, b + 1)
+            }
+        case .leased, .waiting, .ready, .cancelled:
+            break
+        }
+    }
+
+    mutating func finishRecovery(_ scan: Scan, at now: Instant) {
+        oldGrants = scan.grants.sorted { $0.fence < $1.fence }
         for r in runs.indices { restoreRun(r) }
-        for raw in order {
-            if let lease = held[raw] { install(lease) }
+        for raw in scan.order {
+            if let lease = scan.held[raw] { install(lease) }
         }
         liveRuns = liveRuns.filter { !runs[$0].state.isTerminal }
         settleRecovered(at: now)

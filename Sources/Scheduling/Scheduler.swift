@@ -84,11 +84,20 @@ package struct Scheduler: Sendable {
     ///   - epoch: raised durably by the store at every start of a head.
     ///   - seed: of the generator behind jitter and tie-breaks.
     package init(settings: SchedulerSettings, epoch: UInt64, seed: UInt64, recovering stored: StoredState, at now: Instant) {
+        var recovery = SchedulerRecovery(settings: settings, epoch: epoch, seed: seed, at: now)
+        recovery.expect(tasks: stored.tasks.count, cached: stored.cached.count)
+        for entry in stored.cached { recovery.add(entry) }
+        for row in stored.runs { recovery.add(row) }
+        for row in stored.tasks { recovery.add(row) }
+        self = recovery.finish()
+    }
+
+    /// Without any state; recovery fills it in.
+    init(settings: SchedulerSettings, epoch: UInt64, seed: UInt64) {
         precondition(settings.maximumAttempts > 0 && settings.maximumBlocksPerLease > 0, "settings without attempts or blocks: \(settings)")
         self.settings = settings
         self.epoch = epoch
         random = SeededGenerator(seed: seed ^ epoch &* 0x9E37_79B9_7F4A_7C15)
-        recover(stored, at: now)
     }
 
     package mutating func handle(_ event: Event, at now: Instant) -> [Effect] {

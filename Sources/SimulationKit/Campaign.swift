@@ -60,7 +60,7 @@ package enum Simulation {
         package var events = 0
         package var failed: [SeedOutcome] = []
         package var coverage = Coverage()
-        /// Leases of the seed with the fewest tasks and the fewest faults: every seed must have enough of both.
+        /// Every seed must have enough of both.
         package var fewestTasks = Int.max
         package var fewestFaults = Int.max
     }

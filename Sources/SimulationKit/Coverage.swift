@@ -31,7 +31,7 @@ package struct Coverage: Sendable {
     /// Faults that struck, of all kinds.
     var faults: Int { counts.reduce(0) { $0 + ($1.key.hasPrefix("fault: ") ? $1.value : 0) } }
 
-    /// What a campaign of a thousand seeds must have met at least once.
+    /// What a campaign of five thousand seeds must have met at least once.
     package static let required: [String] =
         FaultKind.allCases.map { "fault: \($0.rawValue)" }
         + [

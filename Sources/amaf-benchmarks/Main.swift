@@ -4,5 +4,5 @@ import ArgumentParser
 @main struct AMAFBenchmarks: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "amaf-benchmarks", abstract: "Measures the rooms of AMAF on this machine. Build with -c release.",
-        subcommands: [StoreBenchmark.self])
+        subcommands: [StoreBenchmark.self, SchedulerBenchmark.self])
 }

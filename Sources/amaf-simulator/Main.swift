@@ -9,7 +9,7 @@ import SimulationKit
         commandName: "amaf-simulator", abstract: "Simulate coordinator and workers under faults, seed by seed.",
         discussion: """
             Exits with 1 when a checker saw a violation (also one that was planted), and with 2 when a fault, a transition or a failure \
-            class that a thousand seeds must meet was never met.
+            class that five thousand seeds must meet was never met.
             """)
 
     @Option(name: .long, help: "The first seed.") var firstSeed: UInt64 = 1
@@ -63,7 +63,7 @@ import SimulationKit
                 + "\(Int(seconds)) s, \(Int(Double(report.seeds) / max(seconds, 1e-9))) seeds/s")
         if !report.failed.isEmpty { throw ExitCode(1) }
         let missing = report.coverage.missing
-        if options.bug == nil, seeds >= 1000, !missing.isEmpty {
+        if options.bug == nil, seeds >= 5000, !missing.isEmpty {
             print("never met: \(missing.joined(separator: "; "))")
             throw ExitCode(2)
         }
