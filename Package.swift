@@ -87,7 +87,10 @@ let rooms: [Room] = [
     tool("amaf-coordinator", ["Primitives", "Telemetry", "CoordinatorService"], packages: ["ArgumentParser", "Logging"]),
     tool("amaf-worker", ["Primitives", "Telemetry", "WorkerService"], packages: ["ArgumentParser", "Logging"]),
     tool("amaf-simulator", ["Primitives", "SimulationKit"], packages: ["ArgumentParser"]),
-    tool("amaf-benchmarks", ["Primitives", "Scheduling", "Storage", "Telemetry"], packages: ["ArgumentParser"]),
+    tool(
+        "amaf-benchmarks",
+        ["Primitives", "Scheduling", "Storage", "Telemetry", "WireProtocol", "Messaging", "Stages", "CoordinatorService", "WorkerService"],
+        packages: ["ArgumentParser", "Logging"]),
 
     // Tests mirror the rooms.
     tests("PrimitivesTests", ["Primitives"]),
@@ -118,6 +121,8 @@ let products: [String: (package: String, url: String, from: Version)] = [
     "DequeModule": ("swift-collections", "https://github.com/apple/swift-collections", "1.6.0"),
     "SwiftProtobuf": ("swift-protobuf", "https://github.com/apple/swift-protobuf", "1.39.0"),
     "GRDB": ("GRDB.swift", "https://github.com/groue/GRDB.swift", "7.10.0"),
+    // The C interface of the same SQLite.
+    "GRDBSQLite": ("GRDB.swift", "https://github.com/groue/GRDB.swift", "7.10.0"),
     "Yams": ("Yams", "https://github.com/jpsim/Yams", "6.2.2"),
     "Logging": ("swift-log", "https://github.com/apple/swift-log", "1.16.2"),
     "ArgumentParser": ("swift-argument-parser", "https://github.com/apple/swift-argument-parser", "1.8.2"),
@@ -125,8 +130,6 @@ let products: [String: (package: String, url: String, from: Version)] = [
 
 /// The rooms asked for by AMAF_ROOM (comma separated) with their tests and everything below them; all rooms by default.
 func selected() -> [Room] {
-    // The C interface of the same SQLite.
-    "GRDBSQLite": ("GRDB.swift", "https://github.com/groue/GRDB.swift", "7.10.0"),
     guard let wanted = ProcessInfo.processInfo.environment["AMAF_ROOM"], !wanted.isEmpty else { return rooms }
     let byName = Dictionary(uniqueKeysWithValues: rooms.map { ($0.name, $0) })
     var kept: Set<String> = []
