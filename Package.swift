@@ -74,6 +74,9 @@ let rooms: [Room] = [
     room(
         "WorkerService", ["Primitives", "Scheduling", "WireProtocol", "Messaging", "Telemetry", "Stages"],
         packages: ["Logging"], ownsCDoor: true),
+    room(
+        "ProgramOptions", ["Primitives", "Scheduling", "WireProtocol", "Manifests", "Messaging"], packages: ["ArgumentParser"],
+        ownsCDoor: true),
     room("SimulationKit", ["Primitives", "Scheduling", "WireProtocol", "Storage"], packages: ["OrderedCollections"]),
 
     // Programs: parse, build, run.
@@ -82,10 +85,14 @@ let rooms: [Room] = [
         [
             "Primitives", "Datasets", "Manifests", "Stages", "WeakSupervision", "Scheduling", "WireProtocol", "Messaging", "Telemetry",
             "Storage",
-            "Integrations", "CoordinatorService", "Evaluation", "ActiveLearning", "Aggregation",
+            "Integrations", "CoordinatorService", "Evaluation", "ActiveLearning", "Aggregation", "ProgramOptions",
         ], packages: ["ArgumentParser", "Logging"]),
-    tool("amaf-coordinator", ["Primitives", "Telemetry", "CoordinatorService"], packages: ["ArgumentParser", "Logging"]),
-    tool("amaf-worker", ["Primitives", "Telemetry", "WorkerService"], packages: ["ArgumentParser", "Logging"]),
+    tool(
+        "amaf-coordinator", ["Primitives", "Storage", "Manifests", "Telemetry", "CoordinatorService", "ProgramOptions"],
+        packages: ["ArgumentParser", "Logging"]),
+    tool(
+        "amaf-worker", ["Primitives", "Manifests", "Scheduling", "Telemetry", "WorkerService", "ProgramOptions"],
+        packages: ["ArgumentParser", "Logging"]),
     tool("amaf-simulator", ["Primitives", "SimulationKit"], packages: ["ArgumentParser"]),
     tool(
         "amaf-benchmarks",

@@ -1,7 +1,4 @@
-import Foundation
-import Manifests
 package import Messaging
-package import Primitives
 package import Scheduling
 package import WireProtocol
 
@@ -30,26 +27,4 @@ package struct CoordinatorConfiguration: Sendable {
         self.insecure = insecure
         self.tls = tls
     }
-}
-
-extension CoordinatorConfiguration {
-    /// From a file, or from the environment variable AMAF_JOIN_KEY.
-    package static func joinKey(file: String?) throws(AMAFError) -> JoinKey {
-        if let file {
-            guard let text = try? String(contentsOfFile: file, encoding: .utf8) else {
-                throw AMAFError(
-                    "coordinator.join-key", "The join key file cannot be read", place: file, remedy: "Check the path and its permissions.")
-            }
-            return try JoinKey(text)
-        }
-        guard let text = ProcessInfo.processInfo.environment["AMAF_JOIN_KEY"] else {
-            throw AMAFError(
-                "coordinator.join-key", "No join key was given",
-                remedy: "Give --join-key-file FILE or set AMAF_JOIN_KEY; `openssl rand -hex 32` makes one.")
-        }
-        return try JoinKey(text)
-    }
-
-    /// The scheduler's knobs of a defaults file.
-    package mutating func takeSettings(from path: String) throws(AMAFError) { settings = try Defaults.load(path).scheduler }
 }

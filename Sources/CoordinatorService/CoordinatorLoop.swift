@@ -39,6 +39,11 @@ struct CoordinatorLoop {
     private var workerOfPipe: [PipeID: WorkerID] = [:]
     private var pipeOfWorker: [WorkerID: PipeID] = [:]
     private var refusals = Refusals()
+    /// Operators who wait for a run's end.
+    private var waitingForEnd: [RunID: [Pending]] = [:]
+    private var waitCount = 0
+    /// WAIT requests held open at most; others are told the state of now.
+    private static var waitLimit: Int { 64 }
     private var vitals: [WorkerID: ReportedVitals] = [:]
 
     typealias InlineArtifactToStore = Storage.InlineArtifact
@@ -91,6 +96,12 @@ struct CoordinatorLoop {
             case .reply(let waiting, let reply, let commands): Self.send(.worker(reply, commands: commands), to: waiting)
             case .answer(let waiting, let response): Self.send(response, to: waiting)
             case .outward(let effect): outward.append(effect)
+            }
+        }
+        for case .runEnded(let run, let state) in outward {
+            for waiting in waitingForEnd.removeValue(forKey: run) ?? [] {
+                waitCount -= 1
+                Self.tell(state, to: waiting)
             }
         }
         switch (refused, pump.journalError) {
@@ -232,6 +243,13 @@ struct CoordinatorLoop {
             logger.notice("run submitted", metadata: ["run": "\(plan.id)", "by": "\(name)", "stages": "\(plan.stages.count)"])
             pump.handle(.submitted(plan), at: now)
             pump.answer(waiting, with: .submitted(plan.id))
+        case .wait(let run):
+            guard let state = pump.scheduler.state(of: run) else {
+                throw AMAFError("coordinator.no-run", "There is no run '\(run)'", remedy: "See `amaf status`.")
+            }
+            guard !state.isTerminal, waitCount < Self.waitLimit else { return Self.tell(state, to: waiting) }
+            waitingForEnd[run, default: []].append(waiting)
+            waitCount += 1
         case .status(let run):
             var snapshot = pump.scheduler.snapshot(at: now)
             if let run {
@@ -263,12 +281,17 @@ struct CoordinatorLoop {
                     remedy: "See `amaf status` for the runs and `amaf tasks RUN` for their tasks.")
             }
             show(ExplanationDocument(lines: lines), to: waiting)
-        case .story, .tasks, .result:
+        case .story, .tasks, .result, .history:
             let (request, id, session, incoming) = (request, waiting.id, waiting.session, waiting.request)
             views.answer(request) { incoming.reply($0.encoded(requestID: id, session: session)) }
         default:
             throw AMAFError("coordinator.not-allowed", "Operator \(name) sent a worker's message")
         }
+    }
+
+    /// WAIT's answer: nothing but letters, so it needs no encoder.
+    private static func tell(_ state: RunState, to waiting: Pending) {
+        send(.json(Array("{\"state\":\"\(state.rawValue)\"}".utf8)), to: waiting)
     }
 
     private mutating func change(_ event: Scheduler.Event, _ waiting: Pending, at now: Instant) {

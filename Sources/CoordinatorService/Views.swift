@@ -36,6 +36,11 @@ struct Views: Sendable {
         case .story(let task):
             let entries = try reader.history(HistoryFilter(run: task.run, stage: task.stage, block: task.block))
             return .json(try JSONText.encode(entries.map(StoryLine.init)))
+        case .history(let query):
+            let filter = HistoryFilter(
+                run: query.run, stage: query.stage, worker: query.worker, after: Int64(query.after), limit: query.limit,
+                newestFirst: query.newestFirst)
+            return .json(try JSONText.encode(try reader.history(filter)))
         case .tasks(let query):
             let plan = try plan(query.run)
             let stage = query.stage.flatMap { id in plan.stages.firstIndex { $0.id == id } }

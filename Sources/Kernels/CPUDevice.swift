@@ -41,14 +41,43 @@ package final class CPUDevice: ComputeDevice {
         guard let base = target.baseAddress else { return }
         queue.withLock { _ in base.copyMemory(from: source.raw, byteCount: target.count) }
     }
-    package func enqueue(_ kernel: Kernel) { queue.withLock { _ in run(kernel) } }
+    package func enqueue(_ kernel: Kernel) {
+        queue.withLock { _ in
+            guard isProfiling.load(ordering: .relaxed) else { return run(kernel) }
+            let clock = ContinuousClock()
+            let (seconds, attoseconds) = clock.measure { run(kernel) }.components
+            profile.withLock { profile in
+                var entry = profile[kernel.label] ?? (0, 0)
+                entry.calls += 1
+                entry.seconds += Double(seconds) + Double(attoseconds) * 1e-18
+                profile[kernel.label] = entry
+            }
+        }
+    }
+
+    private let isProfiling = Atomic<Bool>(false)
+    private let profile = Mutex<[String: (calls: Int, seconds: Double)]>([:])
+
+    /// Starts to time every kernel.
+    package func startProfile() {
+        profile.withLock { $0 = [:] }
+        isProfiling.store(true, ordering: .relaxed)
+    }
+
+    /// Time spent by kind and shape of kernel since `startProfile`, the longest first.
+    package func stopProfile() -> [(kernel: String, calls: Int, seconds: Double)] {
+        isProfiling.store(false, ordering: .relaxed)
+        return profile.withLock { $0 }.map { ($0.key, $0.value.calls, $0.value.seconds) }.sorted {
+            ($1.seconds, $0.kernel) < ($0.seconds, $1.kernel)
+        }
+    }
     package func synchronize() {}
 
     /// Bytes handed out and kept, for reports on memory.
     package var allocatedBytes: Int { memory.withLock { $0.liveBytes + $0.cachedBytes } }
 
     /// Measured fused multiply-add peak of `lanes` lanes in GFLOP/s: what a share of peak refers to.
-    package func measureFMAPeak(rounds: Int = 4_000_000) -> Double {
+    package func measureFMAPeak(rounds: Int = 50_000_000) -> Double {
         var flops = [Double](repeating: 0, count: lanes)
         let clock = ContinuousClock()
         let elapsed = flops.withUnsafeMutableBufferPointer { flops in

@@ -502,3 +502,23 @@ package struct AdamStep: Sendable {
         self.gradientScale = gradientScale
     }
 }
+
+extension Kernel {
+    /// Kind and, where it decides the time, shape: for profiles.
+    package var label: String {
+        switch self {
+        case .gemm(let g): "gemm \(g.m)×\(g.n)×\(g.k)\(g.a.isTransposed ? " Aᵀ" : "")\(g.b.isTransposed ? " Bᵀ" : "")"
+        case .convolution(let c): "convolution \(c.label)"
+        case .convolutionInputGradient(let c): "convolutionInputGradient \(c.label)"
+        case .convolutionWeightGradient(let c): "convolutionWeightGradient \(c.label)"
+        case .attention(let a): "attention \(a.batch)×\(a.heads)×\(a.queries)×\(a.keys)×\(a.headSize)"
+        default: String(String(describing: self).prefix { $0 != "(" })
+        }
+    }
+}
+
+extension Convolution {
+    fileprivate var label: String {
+        "\(window.images)×\(window.height)×\(window.width)×\(window.channels) → \(filters), \(window.windowHeight)×\(window.windowWidth)/\(window.stride)"
+    }
+}

@@ -12,7 +12,15 @@ extension Defaults {
     mutating func read(_ map: inout YAMLMapping) throws(AMAFError) {
         blockSize = try map.integer("block-size", in: 16...65_536) ?? blockSize
         if var part = try map.map("features") { try features.read(&part) }
-        labelModel = try map.choice("label-model") ?? labelModel
+        if let node = map.value("label-model") {
+            // `label-model: auto` or `label-model: {model: auto}`.
+            if node.mapping != nil, var part = try map.map("label-model") {
+                labelModel = try part.choice("model") ?? labelModel
+                try part.finish()
+            } else {
+                labelModel = try map.choice("label-model", node)
+            }
+        }
         if var part = try map.map("classifier") { try classifier.read(&part) }
         acquisition = try map.choice("acquisition") ?? acquisition
         if let written = try map.text("control") { control = written == "none" ? nil : try map.choice("control") }
@@ -154,6 +162,8 @@ extension SchedulerSettings {
         }
         splitsTail = try map.bool("splits-tail") ?? splitsTail
         speculates = try map.bool("speculates") ?? speculates
+        circuitBreakerFailures = try map.integer("circuit-breaker-failures", in: 1...1_000_000) ?? circuitBreakerFailures
+        maximumUncommittedBytes = try map.byteCount("maximum-uncommitted-bytes").map { Int(clamping: $0) } ?? maximumUncommittedBytes
         try map.finish()
         guard beatInterval < leaseTimeToLive else {
             throw map.error(

@@ -12,9 +12,15 @@ package struct PlanArtifacts: Hashable, Sendable {
     package var index: Digest
     package var testSource: Digest?
     package var testIndex: Digest?
+    /// The first bundle of labeling functions, and the others; see `LabelingFunctionBundles`.
     package var functions: Digest?
+    package var moreFunctions: [Digest]
 
-    package init(source: Digest, index: Digest, testSource: Digest? = nil, testIndex: Digest? = nil, functions: Digest? = nil) {
+    package init(
+        source: Digest, index: Digest, testSource: Digest? = nil, testIndex: Digest? = nil, functions: Digest? = nil,
+        moreFunctions: [Digest] = []
+    ) {
+        self.moreFunctions = moreFunctions
         self.source = source
         self.index = index
         self.testSource = testSource
@@ -22,7 +28,7 @@ package struct PlanArtifacts: Hashable, Sendable {
         self.functions = functions
     }
 
-    package var all: [Digest] { [source, index] + [testSource, testIndex, functions].compactMap { $0 } }
+    package var all: [Digest] { [source, index] + [testSource, testIndex, functions].compactMap { $0 } + moreFunctions }
 }
 
 /// One variant inside a run: a seed, an acquisition policy and a reviewer.
@@ -231,7 +237,20 @@ package struct Planner {
         add(Self.idf, DocumentFrequencyStage.kind, parameters: parameters, blocks: 1, [whole("features", Self.features)])
         if let functions = artifacts.functions, hasFunctions {
             let list = artifact("functions", functions)
-            add(Self.votes, ApplyLabelingFunctionsStage.kind, blocks: blocks, [same("samples", Self.ingest), list, indexInput])
+            if artifacts.moreFunctions.isEmpty {
+                add(Self.votes, ApplyLabelingFunctionsStage.kind, blocks: blocks, [same("samples", Self.ingest), list, indexInput])
+            } else {
+                // A stage for each bundle, so that an edited function leaves the others' results as they are.
+                var parts: [StageInput] = []
+                for (number, bundle) in ([functions] + artifacts.moreFunctions).enumerated() {
+                    let stage = StageID("labeling-functions/\(bundle.hex.prefix(12))")
+                    add(
+                        stage, ApplyLabelingFunctionsStage.kind, blocks: blocks,
+                        [same("samples", Self.ingest), artifact("functions", bundle), indexInput])
+                    parts.append(StageInput("votes.\(number)", from: .stage(stage, output: "votes"), reach: .sameBlock))
+                }
+                add(Self.votes, MergeVotesStage.kind, blocks: blocks, parts)
+            }
             add(
                 Self.fitLabelModel, FitLabelModelStage.kind, parameters: CanonicalJSON.encode(LabelModelOptions(kind: manifest.labelModel)),
                 blocks: 1,

@@ -1,7 +1,8 @@
 /// Every executor that a worker of this build has. One list: a stage kind that is not here does not exist.
 package enum StageRegistry {
     private static let executors: [any StageExecutor.Type] = [
-        IngestStage.self, ExtractFeaturesStage.self, DocumentFrequencyStage.self, ApplyLabelingFunctionsStage.self, FitLabelModelStage.self,
+        IngestStage.self, ExtractFeaturesStage.self, DocumentFrequencyStage.self, ApplyLabelingFunctionsStage.self, MergeVotesStage.self,
+        FitLabelModelStage.self,
         ApplyLabelModelStage.self, TrainClassifierStage.self, ScoreUncertaintyStage.self, SelectForReviewStage.self,
         SimulatedReviewStage.self,
         FitAggregationStage.self, AggregateStage.self, EvaluateStage.self, ExportStage.self, DiagnosticStage.self,

@@ -1,6 +1,19 @@
 import Datasets
 import Primitives
-import WeakSupervision
+package import WeakSupervision
+
+/// How a run's labeling functions are cut into stages. A result is known by its stage's functions, so what stands in a bundle of its own
+/// is not computed again when another is edited.
+package enum LabelingFunctionBundles {
+    /// All rules over text together, every other function alone.
+    ///
+    /// Text rules share one pass over a sample: all of them cost less than one more task would. Programs, recordings, vectors and
+    /// predictions are what is worth keeping.
+    package static func of(_ specs: [LabelingFunctionSpec]) -> [[LabelingFunctionSpec]] {
+        let rules = specs.filter(\.isTextRule)
+        return (rules.isEmpty ? [] : [rules]) + specs.filter { !$0.isTextRule }.map { [$0] }
+    }
+}
 
 /// `apply-labeling-functions`: the votes of all functions on each block.
 ///
@@ -19,21 +32,58 @@ package struct ApplyLabelingFunctionsStage: StageExecutor {
         key.update(digest: try task.inputs.single("index").digest)
         let compiled = try task.cache.object("labeling-functions", key.finish(), cost: { _ in functions.byteCount * 8 }) {
             let specs = try CanonicalJSON.decode([LabelingFunctionSpec].self, from: functions.bytes, what: "list of labeling functions")
-            return try LabelingFunctionSet(specs: specs, classNames: index.classNames)
+            do throws(AMAFError) {
+                // AMAF_ALLOW_EXEC=1 in a slot's environment is the worker's --allow-exec.
+                return try LabelingFunctionSet(specs: specs, classNames: index.classNames, context: .ofEnvironment)
+            } catch {
+                // Another worker may allow it, or have the file.
+                var error = error
+                error.isTransient = ["labeling-function.exec-not-allowed", "labeling-function.missing-file"].contains(error.code)
+                throw error
+            }
         }
         for block in task.blocks {
-            let texts = try task.texts(block)
-            let votes = compiled.apply(texts: texts, firstSample: index.plan.range(ofBlock: block).lowerBound)
+            let read = try task.samples(block)
+            let masked = read.masked(alsoMasked: task.maskedSamples)
+            let samples = zip(read.samples, masked).map { $1 ? nil : $0 }
+            let votes = compiled.apply(samples: samples, firstSample: index.plan.range(ofBlock: block).lowerBound)
             try task.emit(
                 block: block, [StageOutput("votes", votes.encoded())],
-                metrics: ["rows": Double(texts.count), "faults": Double(votes.faultCount)])
+                metrics: ["rows": Double(samples.count), "faults": Double(votes.faultCount)])
+        }
+    }
+}
+
+/// `merge-votes`: the columns of all bundles side by side.
+///
+/// - Inputs: `votes.0`, `votes.1` … (same block). Outputs: `votes` (`VoteBlock`).
+package struct MergeVotesStage: StageExecutor {
+    package static let kind = "merge-votes"
+    package static let codeVersion = 1
+
+    package init() {}
+
+    package func run(_ task: StageTask) throws {
+        for block in task.blocks {
+            var merged: VoteBlock?
+            var number = 0
+            while task.inputs.contains("votes.\(number)") {
+                let part = try task.inputs.sameBlock("votes.\(number)", block).withBytes { try VoteBlock(decoding: $0) }
+                if merged == nil { merged = part } else { merged?.columns += part.columns }
+                number += 1
+            }
+            guard let merged else { preconditionFailure("no votes to merge") }
+            try task.emit(block: block, [StageOutput("votes", merged.encoded())], metrics: ["rows": Double(merged.rowCount)])
         }
     }
 }
 
 /// `fit-label-model`: merges the partial label matrices and fits the model and the function table.
 ///
-/// - Inputs: `votes` (all blocks), `functions`. Outputs: `model` (`FittedLabelModel`), `statistics` (`LFStatistics`, JSON).
+/// A function that failed on more than half of the samples does not vote: it is in the statistics, with its faults, and not in the model.
+///
+/// - Inputs: `votes` (all blocks), `functions`. Outputs: `model` (`FittedLabelModel`), `statistics` (`LFStatistics`, JSON), and with
+///   `auto` `evidence` (`LabelModelEvidence`, JSON).
 package struct FitLabelModelStage: StageExecutor {
     package static let kind = "fit-label-model"
     package static let codeVersion = 1
@@ -43,10 +93,21 @@ package struct FitLabelModelStage: StageExecutor {
     package func run(_ task: StageTask) throws {
         let options = try task.parameters(as: LabelModelOptions.self)
         let matrix = try task.labelMatrix()
-        let model = try LabelModelFit.fit(matrix, options: options)
+        let faults = matrix.faults
+        let able = matrix.functions.indices.filter { (faults[$0]?.count ?? 0) * 2 <= matrix.rowCount }.map { matrix.functions[$0] }
+        let fit = LabelModelFit(able.count == matrix.functions.count ? matrix : matrix.selecting(able))
+        let model: FittedLabelModel
+        var more: [StageOutput] = []
+        if options.kind == .auto {
+            let (chosen, evidence) = try LabelModelSelection.choose(fit)
+            model = chosen
+            more.append(StageOutput("evidence", Array(CanonicalJSON.encode(evidence).utf8)))
+        } else {
+            model = try fit.fit(options)
+        }
         let statistics = CanonicalJSON.encode(LFStatistics(matrix))
         try task.emit(
-            block: 0, [StageOutput("model", model.encoded()), StageOutput("statistics", Array(statistics.utf8))],
+            block: 0, [StageOutput("model", model.encoded()), StageOutput("statistics", Array(statistics.utf8))] + more,
             metrics: ["rows": Double(matrix.sampleCount)])
     }
 }

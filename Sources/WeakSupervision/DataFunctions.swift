@@ -59,6 +59,13 @@ struct SensorThresholdFunction: LabelingFunction {
                     continue
                 }
                 series = stride(from: channel, to: sensor.values.count, by: sensor.channels.count).map { Double(sensor.values[$0]) }
+            } else if let sensor = sample.sensor, !sensor.reference.isEmpty {
+                out.fault(
+                    row,
+                    AMAFError(
+                        "labeling-function.no-recording", "The recording '\(sensor.reference)' was not read",
+                        remedy: "Use 'amaf lf apply --sensor FIELD', or put the numbers into a field and name it with 'field'."))
+                continue
             } else {
                 continue
             }

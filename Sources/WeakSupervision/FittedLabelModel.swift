@@ -23,6 +23,10 @@ package struct FittedLabelModel: LabelModel, Hashable {
     /// EM steps taken; 0 for closed forms.
     package internal(set) var iterations: Int
     package internal(set) var hasConverged: Bool
+    /// What a vote of each function is worth beside those that repeat it, in score units; nil is 1 for all. `form` has it in it.
+    package internal(set) var discounts: [Int32]?
+
+    private func discount(_ j: Int) -> Double { discounts.map { max(1e-3, FixedPoint.nats($0[j])) } ?? 1 }
 
     package var classBalance: [Double] { logBalance.map { exp(FixedPoint.nats($0)) } }
 
@@ -31,8 +35,8 @@ package struct FittedLabelModel: LabelModel, Hashable {
         switch form {
         case .agreement(let weights):
             // w = ln((K − 1)·a / (1 − a))
-            return weights.map { w in
-                let odds = exp(FixedPoint.nats(w)) / Double(max(1, classCount - 1))
+            return weights.enumerated().map { j, w in
+                let odds = exp(FixedPoint.nats(w) / discount(j)) / Double(max(1, classCount - 1))
                 return odds / (1 + odds)
             }
         case .confusion(let table):
@@ -42,7 +46,7 @@ package struct FittedLabelModel: LabelModel, Hashable {
                 var all = 0.0
                 for column in table.columns(of: j) {
                     for y in 0..<classCount {
-                        let joint = balance[y] * exp(FixedPoint.nats(table.logLikelihood[column * classCount + y]))
+                        let joint = balance[y] * exp(FixedPoint.nats(table.logLikelihood[column * classCount + y]) / discount(j))
                         all += joint
                         if Int(table.columnClass[column]) == y { right += joint }
                     }
@@ -71,6 +75,7 @@ package struct FittedLabelModel: LabelModel, Hashable {
     package mutating func replaceAccuracies(_ accuracies: [Double]) {
         precondition(accuracies.count == functions.count, "\(accuracies.count) accuracies for \(functions.count) functions")
         kind = .logLinear
+        discounts = nil
         form = .agreement(weights: LabelModelTrainer.weights(accuracies, classCount: classCount))
     }
 
@@ -157,7 +162,7 @@ extension FittedLabelModel: Codable {
         case classCount = "class_count"
         case functions
         case logBalance = "log_balance"
-        case weights, confusion, subtypes, iterations
+        case weights, confusion, subtypes, discounts, iterations
         case hasConverged = "has_converged"
     }
     private static let format = "amaf-label-model"
@@ -177,6 +182,7 @@ extension FittedLabelModel: Codable {
         case .confusion(let table): try fields.encode(table, forKey: .confusion)
         case .subtypes(let table): try fields.encode(table, forKey: .subtypes)
         }
+        try fields.encodeIfPresent(discounts, forKey: .discounts)
         try fields.encode(iterations, forKey: .iterations)
         try fields.encode(hasConverged, forKey: .hasConverged)
     }
@@ -216,6 +222,8 @@ extension FittedLabelModel: Codable {
             kind: try fields.decode(LabelModelKind.self, forKey: .kind), classCount: k, functions: functions, logBalance: balance,
             form: form,
             iterations: try fields.decode(Int.self, forKey: .iterations), hasConverged: try fields.decode(Bool.self, forKey: .hasConverged))
+        discounts = try fields.decodeIfPresent([Int32].self, forKey: .discounts)
+        guard discounts?.count ?? functions.count == functions.count else { throw refuse("discounts of other functions") }
     }
 
     /// Canonical JSON: equal models are equal bytes.

@@ -34,6 +34,8 @@ package struct Contribution: Hashable, Sendable, Codable {
 
 /// The label models that can be asked for by name.
 package enum LabelModelKind: String, Hashable, Sendable, Codable, CaseIterable {
+    /// Whichever of the others the evidence speaks for; see `LabelModelSelection`.
+    case auto
     /// Every vote counts alike.
     case majority
     /// Votes weighted by how often their function agrees with the majority.
@@ -83,15 +85,18 @@ package struct LabelModelOptions: Hashable, Sendable, Codable {
     /// How firmly: in votes, for `mapEM` as a fraction of all samples. Dawid and Skene's tables are drawn towards the table of
     /// all functions together, which has `priorStrength` votes a class.
     package var priorStrength: Double
+    /// Whether functions that repeat one another share their weight; see `PairwiseAgreement.discounts`.
+    package var discountsDependence: Bool
 
     /// The model's own defaults: one set for all data.
     package init(
         kind: LabelModelKind, classBalance: ClassBalance? = nil, maximumIterations: Int = 100, tolerance: Double = 1e-4,
-        priorAccuracy: Double? = nil, priorStrength: Double? = nil
+        priorAccuracy: Double? = nil, priorStrength: Double? = nil, discountsDependence: Bool = false
     ) {
+        self.discountsDependence = discountsDependence
         self.kind = kind
         switch kind {
-        case .majority, .weighted, .logLinear, .mapEM, .triplets, .pooled: self.classBalance = classBalance ?? .uniform
+        case .auto, .majority, .weighted, .logLinear, .mapEM, .triplets, .pooled: self.classBalance = classBalance ?? .uniform
         case .oneCoin, .dawidSkene, .dawidSkeneAbstain, .damped, .subtypes, .subtypesPooled: self.classBalance = classBalance ?? .learned
         }
         self.maximumIterations = maximumIterations
@@ -107,5 +112,23 @@ package struct LabelModelOptions: Hashable, Sendable, Codable {
             self.priorAccuracy = priorAccuracy ?? 0.7
             self.priorStrength = priorStrength ?? 10
         }
+    }
+}
+
+extension LabelModelOptions {
+    private enum CodingKeys: String, CodingKey {
+        case kind, classBalance, maximumIterations, tolerance, priorAccuracy, priorStrength, discountsDependence
+    }
+
+    /// Plans of earlier versions have no word on dependence.
+    package init(from decoder: any Decoder) throws {
+        let fields = try decoder.container(keyedBy: CodingKeys.self)
+        kind = try fields.decode(LabelModelKind.self, forKey: .kind)
+        classBalance = try fields.decode(ClassBalance.self, forKey: .classBalance)
+        maximumIterations = try fields.decode(Int.self, forKey: .maximumIterations)
+        tolerance = try fields.decode(Double.self, forKey: .tolerance)
+        priorAccuracy = try fields.decode(Double.self, forKey: .priorAccuracy)
+        priorStrength = try fields.decode(Double.self, forKey: .priorStrength)
+        discountsDependence = try fields.decodeIfPresent(Bool.self, forKey: .discountsDependence) ?? false
     }
 }

@@ -49,7 +49,9 @@ package struct LabelModelFit {
             var table = LabelModelOptions(
                 kind: .dawidSkene, classBalance: options.classBalance == .uniform ? .learned : options.classBalance)
             table.maximumIterations = options.maximumIterations
+            table.discountsDependence = options.discountsDependence
             return FittedLabelModel.meanOpinion(try fit(coin), try fit(table))
+        case .auto: return try LabelModelSelection.choose(self).model
         case .subtypes, .subtypesPooled:
             // Tables of subtypes are learned on an even part of the rows: they are about how functions err, and hundreds of thousands of
             // votes say that as well as millions.
@@ -60,7 +62,9 @@ package struct LabelModelFit {
             return fit.model(opinion: try self.fit(LabelModelOptions(kind: .oneCoin, maximumIterations: options.maximumIterations)))
         default: break
         }
-        var trainer = try LabelModelTrainer(options: options, functions: functions, polarity: polarity, goldCounts: goldCounts)
+        var trainer = try LabelModelTrainer(
+            options: options, functions: functions, polarity: polarity, goldCounts: goldCounts,
+            discounts: options.discountsDependence ? discounts : nil)
         while !trainer.isFinished {
             var sum: LabelModelStatistics?
             for block in blocks {
@@ -71,6 +75,13 @@ package struct LabelModelFit {
             trainer.step(sum)
         }
         return trainer.model
+    }
+
+    /// What a vote of each function is worth beside those that repeat it, from an even part of the rows.
+    package var discounts: [Double] {
+        var pairs = PairwiseAgreement(functionCount: functions.count, classCount: classCount)
+        for block in evenPart(rows: Self.subtypeRows) { pairs.add(block) }
+        return pairs.discounts(isUnipolar: functions.indices.map(polarity.isUnipolar))
     }
 
     private static let subtypeRows = 65_536

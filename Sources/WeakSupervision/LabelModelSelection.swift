@@ -70,11 +70,16 @@ package enum LabelModelSelection {
             candidates.append(LabelModelOptions(kind: .mapEM))
             if multipolar { candidates.append(LabelModelOptions(kind: .damped)) }
         }
-        // Even rows teach, odd rows test.
         let blocks = sample(fit)
-        let halves = [0, 1].map { parity in
+        // Copies of a function are not more witnesses: where some are found, their votes share one weight in every model.
+        let repeats = fit.discounts.contains { $0 < 0.8 }
+        if repeats { for i in candidates.indices { candidates[i].discountsDependence = true } }
+        let second = secondHalf(blocks, fit.functions)
+        let halves = [false, true].map { wanted in
             var samples: [Int] = []
-            return blocks.map { $0.selecting(into: &samples) { $0 % 2 == parity } }
+            return zip(blocks, second).map { block, isSecond in
+                block.selecting(into: &samples) { isSecond[$0 - block.firstSample] == wanted }
+            }
         }
         let half = LabelModelFit(halves[0].map { FitBlock($0) }, classCount: fit.classCount, functions: fit.functions)
         var rows: [LabelModelEvidence.Row] = []
@@ -93,11 +98,30 @@ package enum LabelModelSelection {
             chosen = best
             reason = "\(rows[best].name) explains held-out votes best."
             if rows[best].options.kind == .damped || (multipolar && rows[best].options.kind == .mapEM) {
-                (chosen, reason) = try amongTables(fit, &rows)
+                (chosen, reason) = try amongTables(fit, &rows, repeats)
             }
         }
+        if repeats { reason += " Functions that repeat one another share their weight." }
         rows[chosen].isChosen = true
         return LabelModelEvidence(rows: rows, goldCount: 0, sampleCount: blocks.reduce(0) { $0 + $1.rowCount }, reason: reason)
+    }
+
+    /// Which rows test what the others teach: of rows with the same votes every other one, whatever the order of rows and functions.
+    private static func secondHalf(_ blocks: [VoteRows], _ functions: [FunctionID]) -> [[Bool]] {
+        let digests = functions.map { $0.digest.leadingBits }
+        var next: [UInt64: Bool] = [:]
+        return blocks.map { block in
+            (0..<block.rowCount).map { row in
+                var hash: UInt64 = 0
+                for i in Int(block.offsets[row])..<Int(block.offsets[row + 1]) {
+                    hash &+= SplitMix.mix(digests[Int(block.functions[i])] ^ (UInt64(block.classes[i]) &* 0x9E37_79B9_7F4A_7C15))
+                }
+                // Which half a pattern begins in is up to the pattern, else rare patterns would all teach.
+                let isSecond = next[hash] ?? (SplitMix.mix(hash) & 1 == 1)
+                next[hash] = !isSecond
+                return isSecond
+            }
+        }
     }
 
     /// Below this, a class' own name is given to it so much less often than another that tables speak of something else than the names.
@@ -109,10 +133,12 @@ package enum LabelModelSelection {
 
     /// Tables explain held-out votes best. That says that functions err in their own ways; whether the tables' classes are the ones that
     /// the names mean, and whether votes are independent, the likelihood of votes cannot say and is looked at here.
-    private static func amongTables(_ fit: LabelModelFit, _ rows: inout [LabelModelEvidence.Row]) throws(AMAFError) -> (Int, String) {
+    private static func amongTables(
+        _ fit: LabelModelFit, _ rows: inout [LabelModelEvidence.Row], _ repeats: Bool
+    ) throws(AMAFError) -> (Int, String) {
         func take(_ kind: LabelModelKind, _ reason: String) -> (Int, String) {
             if let known = rows.firstIndex(where: { $0.options.kind == kind }) { return (known, reason) }
-            rows.append(.init(name: kind.rawValue, options: LabelModelOptions(kind: kind)))
+            rows.append(.init(name: kind.rawValue, options: LabelModelOptions(kind: kind, discountsDependence: repeats)))
             return (rows.count - 1, reason)
         }
         let part = LabelModelFit(
@@ -130,7 +156,7 @@ package enum LabelModelSelection {
                 "Tables explain held-out votes best but name a class only \(number(naming)) times as often as another, so their opinion is averaged with the log-linear model's."
             )
         }
-        if fit.classCount <= largestMixture {
+        if fit.classCount <= largestMixture, !repeats {
             let blocks = part.blocks.map(\.voteRows)
             let bounds = [1, SubtypeFit.subtypes].map { subtypes in
                 SubtypeFit(blocks, classCount: fit.classCount, functions: fit.functions, polarity: part.polarity, subtypes: subtypes)

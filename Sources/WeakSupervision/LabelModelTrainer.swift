@@ -21,19 +21,26 @@ package struct LabelModelTrainer: Sendable {
     private var accuracies: [Double]
     /// Votes that the prior counts for, by function.
     private let strengths: [Double]
+    private let discounts: [Double]?
     /// nil for agreement forms.
     private var confusion: ConfusionFit?
 
     /// - Parameters:
     ///   - polarity: how often each function votes for each class in all the data of the fit.
     ///   - goldCounts: known labels by class, for `ClassBalance.gold`.
-    package init(options: LabelModelOptions, functions: [FunctionID], polarity: VotePolarity, goldCounts: [Int] = []) throws(AMAFError) {
-        guard ![.triplets, .pooled, .subtypes, .subtypesPooled].contains(options.kind) else {
+    ///   - discounts: what a vote of each function is worth beside those that repeat it, in (0, 1]; nil is 1 for all. Their evidence
+    ///     counts to that power in every E-step and in the fitted model; M-steps count votes as ever.
+    package init(
+        options: LabelModelOptions, functions: [FunctionID], polarity: VotePolarity, goldCounts: [Int] = [], discounts: [Double]? = nil
+    ) throws(AMAFError) {
+        guard ![.auto, .triplets, .pooled, .subtypes, .subtypesPooled].contains(options.kind) else {
             preconditionFailure("\(options.kind.rawValue) is not fitted by EM; ask LabelModelFit")
         }
         let k = polarity.classCount
         precondition(polarity.functionCount == functions.count, "\(polarity.functionCount) polarities for \(functions.count) functions")
         self.options = options
+        // Where nothing is repeated the model is as without.
+        self.discounts = discounts?.contains { $0 < 1 } == true ? discounts : nil
         let balance = try Self.balance(options.classBalance, classCount: k, goldCounts: goldCounts)
         accuracies = Array(repeating: min(max(options.priorAccuracy, 1e-3), 0.999), count: functions.count)
         // The accuracy of a function that speaks for one class only cannot be told from the class balance: left to itself EM
@@ -44,13 +51,15 @@ package struct LabelModelTrainer: Sendable {
         isFinished = polarity.voteCount == 0
         model = FittedLabelModel(
             kind: options.kind, classCount: k, functions: functions, logBalance: balance.map { FixedPoint.score(log($0)) },
-            form: .agreement(weights: Self.weights(accuracies, classCount: k)), iterations: 0, hasConverged: isFinished)
+            form: .agreement(weights: Self.weights(accuracies, classCount: k, discounts: self.discounts)), iterations: 0,
+            hasConverged: isFinished)
+        model.discounts = self.discounts?.map { FixedPoint.score($0) }
         switch options.kind {
         case .mapEM, .dawidSkene, .dawidSkeneAbstain, .damped:
             let fit = ConfusionFit(options: options, polarity: polarity, balance: balance)
             confusion = fit
             // Dawid and Skene begin at a majority vote, MAP-EM at the centre of its prior.
-            if options.kind == .mapEM || isFinished { model.form = .confusion(fit.table) }
+            if options.kind == .mapEM || isFinished { model.form = .confusion(discounted(fit.table)) }
         default: break
         }
     }
@@ -77,8 +86,27 @@ package struct LabelModelTrainer: Sendable {
         }
     }
 
-    static func weights(_ accuracies: [Double], classCount k: Int) -> [Int32] {
-        accuracies.map { FixedPoint.score(log(Double(max(1, k - 1)) * $0 / (1 - $0))) }
+    static func weights(_ accuracies: [Double], classCount k: Int, discounts: [Double]? = nil) -> [Int32] {
+        accuracies.enumerated().map { j, a in FixedPoint.score(log(Double(max(1, k - 1)) * a / (1 - a)) * (discounts?[j] ?? 1)) }
+    }
+
+    private func discounted(_ table: ConfusionTable) -> ConfusionTable {
+        guard let discounts else { return table }
+        let k = model.classCount
+        var table = table
+        for j in model.functions.indices where discounts[j] < 1 {
+            for column in table.columns(of: j) {
+                for y in 0..<k {
+                    table.logLikelihood[column * k + y] = FixedPoint.score(
+                        FixedPoint.nats(table.logLikelihood[column * k + y]) * discounts[j])
+                }
+            }
+            if var abstain = table.logAbstain {
+                for y in 0..<k { abstain[j * k + y] = FixedPoint.score(FixedPoint.nats(abstain[j * k + y]) * discounts[j]) }
+                table.logAbstain = abstain
+            }
+        }
+        return table
     }
 
     /// The counts of one block under the current model.
@@ -209,7 +237,7 @@ package struct LabelModelTrainer: Sendable {
         if confusion != nil {
             change = confusion?.step(statistics) ?? 0
             if let fit = confusion {
-                model.form = .confusion(fit.table)
+                model.form = .confusion(discounted(fit.table))
                 model.logBalance = fit.balance.map { FixedPoint.score(log($0)) }
             }
         } else {
@@ -251,7 +279,7 @@ package struct LabelModelTrainer: Sendable {
             change = max(change, zip(mass, old).reduce(0) { max($0, abs($1.0 - $1.1)) })
             model.logBalance = mass.map { FixedPoint.score(log($0)) }
         }
-        model.form = .agreement(weights: Self.weights(accuracies, classCount: k))
+        model.form = .agreement(weights: Self.weights(accuracies, classCount: k, discounts: discounts))
         return change
     }
 }

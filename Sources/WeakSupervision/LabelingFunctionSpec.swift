@@ -60,6 +60,14 @@ package struct LabelingFunctionSpec: Hashable, Sendable {
         }
     }
 
+    /// Whether it is one of the rules that share a pass over the text.
+    package var isTextRule: Bool {
+        switch kind {
+        case .keywords, .regex, .classNameOverlap, .keywordScores, .dictionary: true
+        default: false
+        }
+    }
+
     /// Whether the function starts a program, which only `--allow-exec` permits.
     package var needsExec: Bool {
         switch kind {

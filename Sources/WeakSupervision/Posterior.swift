@@ -19,6 +19,13 @@ package struct Posterior: Hashable, Sendable {
     /// Whether two or more classes are exactly as likely as the first.
     package var isTied: Bool
 
+    package init(classCount: Int, entries: [Entry], isCovered: Bool, isTied: Bool) {
+        self.classCount = classCount
+        self.entries = entries
+        self.isCovered = isCovered
+        self.isTied = isTied
+    }
+
     /// Mass of the classes not in `entries`; taken to be spread evenly over them.
     package var remainder: Float { max(0, 1 - entries.reduce(0) { $0 + $1.probability }) }
 

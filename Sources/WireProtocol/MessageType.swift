@@ -30,6 +30,7 @@ enum MessageType: UInt16, CaseIterable, Sendable {
     case tasks = 0x003C
     case result = 0x003D
     case history = 0x003E
+    case wait = 0x003F
 
     case challengeReply = 0x8001
     case welcome = 0x8002

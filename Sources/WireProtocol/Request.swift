@@ -82,6 +82,8 @@ package enum Request: Hashable, Sendable {
     case result(RunID, [StageID])
     /// Events of the whole cluster as a JSON array; asked again with the last one's number it follows what happens.
     case history(HistoryQuery)
+    /// Held open until the run has ended; answered with a JSON object `{"state": …}`. Nobody polls.
+    case wait(RunID)
 }
 
 /// A small artifact that rides inside COMMIT.

@@ -63,6 +63,7 @@ extension Request {
         case .pause: return .pause(try run(reader, body))
         case .resume: return .resume(try run(reader, body))
         case .retry: return .retry(try run(reader, body))
+        case .wait: return .wait(try run(reader, body))
         case .drain: return .drain(try worker(reader, body))
         case .undrain: return .undrain(try worker(reader, body))
         case .answer:

@@ -97,6 +97,7 @@ extension Request {
         case .pause(let id): return run(.pause, id)
         case .resume(let id): return run(.resume, id)
         case .retry(let id): return run(.retry, id)
+        case .wait(let id): return run(.wait, id)
         case .drain(let worker): return part(.drain, WireWorkerRequest.with { $0.worker = worker.rawValue })
         case .undrain(let worker): return part(.undrain, WireWorkerRequest.with { $0.worker = worker.rawValue })
         case .answer(let run, let stage, let results):

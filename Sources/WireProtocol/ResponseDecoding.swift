@@ -97,7 +97,7 @@ extension Response {
         case .challenge, .hello, .operatorHello, .lease, .beat, .commit, .fail, .release, .bye, .have, .put, .get, .submit, .status,
             .workers,
             .cancel, .pause, .resume, .retry, .drain, .undrain, .answer, .story, .explain, .tasks, .result,
-            .history:
+            .history, .wait:
             preconditionFailure("\(type) passed for a reply")
         }
     }

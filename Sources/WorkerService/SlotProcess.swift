@@ -107,6 +107,7 @@ package enum SlotProcess {
             }
             var started = SystemClock.now()
             var cpu = processCPUSeconds()
+            var memory = PeakMemory()
             let task = StageTask(
                 parameters: grant.parameters, blocks: grant.blocks, maskedSamples: grant.maskedSamples, batchShift: grant.batchShift,
                 inputs: inputs, sources: SourceAccess(folders: dataFolders, readRange: readRange), cache: cache, isCancelled: isCancelled
@@ -129,7 +130,7 @@ package enum SlotProcess {
                 var metrics = metrics
                 metrics["wall_seconds"] = (now - started).seconds
                 metrics["cpu_seconds"] = cpuNow - cpu
-                metrics["peak_memory_bytes"] = Double(ProcessUsage.current()?.peakResidentBytes ?? 0)
+                metrics["peak_memory_bytes"] = Double(memory.bytes(at: now))
                 (started, cpu) = (now, cpuNow)
                 let result = BlockResult(block: block, outputs: results, metrics: metrics)
                 guard socket.send(.blockDone(grant.fence, SlotBlockResult(result: result, inline: inline))) else {
@@ -147,6 +148,20 @@ package enum SlotProcess {
             let wrapped = AMAFError("stage.failed", "\(grant.kind) failed: \(error)", place: grant.stage.rawValue)
             _ = socket.send(.failed(grant.fence, FailureReport(.permanent, wrapped, block: current)))
         }
+    }
+}
+
+/// The most memory that this process ever held. Asking the kernel costs more than a small block, so it is asked 50 times a second at most.
+private struct PeakMemory {
+    private var value = 0
+    private var askAgain = Instant.origin
+
+    mutating func bytes(at now: Instant) -> Int {
+        if now >= askAgain {
+            value = ProcessUsage.current()?.peakResidentBytes ?? value
+            askAgain = now + .milliseconds(20)
+        }
+        return value
     }
 }
 

@@ -37,6 +37,9 @@ package final class WorkerAgent {
     private var killed: Set<Int> = []
     /// Bytes of small outputs until their lease is settled.
     private var inline: [Digest: [UInt8]] = [:]
+    /// Small outputs made here lately. They become files only when a lease here reads them, or when they do not fit into their commit:
+    /// making a file costs more than making most of them.
+    private var recent = RecentOutputs(limit: 64 << 20)
     private var outputsOfLease: [Fence: [Digest]] = [:]
     private var inputsOfLease: [Fence: [Digest]] = [:]
     private var exitCode: Int32?
@@ -132,10 +135,10 @@ package final class WorkerAgent {
                 outputsOfLease[fence, default: []].append(output.digest)
                 if !bytes.isEmpty || output.byteCount == 0 {
                     inline[output.digest] = bytes
-                    // Kept for the stages that read it here; a full disk only costs a fetch later.
-                    if (try? WorkerCache.write(bytes, digest: output.digest, in: cache.folder)) == nil { continue }
+                    recent.add(output.digest, bytes)
+                } else {
+                    cache.note(output.digest, byteCount: output.byteCount)
                 }
-                cache.note(output.digest, byteCount: output.byteCount)
             }
             cache.pin(block.result.outputs.map(\.digest))
             perform(state.handle(.blockFinished(fence, block.result), at: now))
@@ -254,6 +257,8 @@ package final class WorkerAgent {
                 riding.append(InlineArtifact(digest: output.digest, bytes: bytes))
                 room -= bytes.count
             } else {
+                // Uploads read files. Where none can be made the upload fails, and the commit is tried again.
+                if let bytes = inline[output.digest] { keep(output.digest, bytes) }
                 uploads.append(output.digest)
             }
         }
@@ -276,11 +281,18 @@ package final class WorkerAgent {
         }
     }
 
+    /// Makes a small output a file of the cache; a full disk only costs a fetch later.
+    private func keep(_ digest: Digest, _ bytes: [UInt8]) {
+        guard !cache.contains(digest), (try? WorkerCache.write(bytes, digest: digest, in: cache.folder)) != nil else { return }
+        cache.note(digest, byteCount: bytes.count)
+    }
+
     private func startLease(_ slot: Int, _ grant: LeaseGrant) {
         let ranged = StageRegistry.rangedInputs(of: grant.kind)
         let needed = Set(grant.inputs.filter { !ranged.contains($0.name) }.flatMap(\.digests)).sorted()
         cache.pin(needed)
         inputsOfLease[grant.fence] = needed
+        for digest in needed { if let bytes = recent[digest] { keep(digest, bytes) } }
         let missing = needed.filter { !cache.contains($0) }
         for digest in needed { cache.touch(digest) }
         guard !missing.isEmpty else {

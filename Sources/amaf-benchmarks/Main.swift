@@ -4,5 +4,8 @@ import ArgumentParser
 @main struct AMAFBenchmarks: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "amaf-benchmarks", abstract: "Measures the rooms of AMAF on this machine. Build with -c release.",
-        subcommands: [StoreBenchmark.self, SchedulerBenchmark.self])
+        subcommands: [
+            StoreBenchmark.self, ClusterBenchmark.self, BenchmarkAgent.self, ConnectionsBenchmark.self, IdleWorkers.self,
+            SchedulerBenchmark.self,
+        ])
 }

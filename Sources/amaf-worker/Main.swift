@@ -1,11 +1,11 @@
 import ArgumentParser
 import Foundation
 import Logging
-import Messaging
+import Manifests
 import Primitives
+import ProgramOptions
 import Scheduling
 import Telemetry
-import WireProtocol
 import WorkerService
 
 @main struct Worker: ParsableCommand {
@@ -24,22 +24,23 @@ import WorkerService
 struct Serve: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Join a coordinator and work until drained (the default).")
 
-    @Option(help: "The coordinator's control door, for example tcp://head:7700.")
-    var coordinator: String = "tcp://127.0.0.1:7700"
+    @Option(help: "The coordinator's control door, for example tls+tcp://head:7700; by default AMAF_COORDINATOR or tcp://127.0.0.1:7700.")
+    var coordinator: String?
     @Option(help: "The coordinator's artifact door; by default the control door's host and the next port.")
     var artifacts: String?
-    @Option(help: "Comma-separated tags: cpu, gpu, or any word that a pipeline asks for.")
-    var tags: String = "cpu"
-    @Option(help: "Leases worked on at once; each has its own process.")
-    var slots: Int = 1
+    @OptionGroup var access: ClusterAccessOptions
+    @Option(help: "The group of workers in the file of --config that this box belongs to: tags, slots, memory, cache.")
+    var group: String?
+    @Option(help: "Comma-separated tags: cpu, gpu, or any word that a pipeline asks for (default: cpu).")
+    var tags: String?
+    @Option(help: "Leases worked on at once; each has its own process (default: 1).")
+    var slots: Int?
     @Option(help: "The worker's own folder: cache and logs.")
     var root: String = ".amaf-worker"
     @Option(help: "A name that stays the same over restarts; by default host name and process id.")
     var id: String?
-    @Option(help: "File with the cluster's join key.")
-    var joinKeyFile: String?
-    @Option(help: "Bytes of artifacts kept on disk.")
-    var cacheBytes: Int = 4 << 30
+    @Option(help: "Artifacts kept on disk, for example 50GiB (default: 4GiB).")
+    var cache: String?
     @Option(help: "Bytes of parsed inputs that one slot keeps in memory.")
     var objectCacheBytes: Int = 128 << 20
     @Option(help: "Memory that one slot may hold, for example 2GiB or 400MiB; a slot above it is ended and its batches are halved.")
@@ -56,8 +57,6 @@ struct Serve: ParsableCommand {
     var orphanSeconds: Double?
     @Option(help: "Seconds that running leases get to finish after SIGTERM.")
     var drainSeconds: Double = 20
-    @Flag(help: "Allow plain tcp to a coordinator that is not on this machine.")
-    var insecure = false
     @Option(help: "Log level: trace, debug, info, notice, warning, error or critical.")
     var logLevel: String = "info"
 
@@ -71,9 +70,27 @@ struct Serve: ParsableCommand {
         }
     }
 
+    /// The group of the cluster's file; its values stand where no option was given.
+    private func workerGroup(_ access: ClusterAccess) throws -> ClusterManifest.WorkerGroup? {
+        guard let group else { return nil }
+        guard let manifest = access.manifest else {
+            throw AMAFError("worker.no-config", "--group names a group of a cluster's file", remedy: "Give the file with --config.")
+        }
+        guard let found = manifest.workers.first(where: { $0.name == group }) else {
+            let names = manifest.workers.map(\.name).joined(separator: ", ")
+            throw AMAFError(
+                "worker.no-group", "There is no group '\(group)' of workers; there are \(names)", place: manifest.path,
+                remedy: "Give one of these.")
+        }
+        return found
+    }
+
     private func serve() throws -> Int32 {
+        let access = try access.resolve(control: coordinator, artifacts: artifacts)
+        let group = try workerGroup(access)
+        let slots = slots ?? group?.slots ?? 1
         guard slots >= 1 else { throw ValidationError("--slots must be at least 1") }
-        var tags = tags.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }.filter { !$0.isEmpty }
+        var tags = tags.map(Self.words) ?? group?.tags ?? ["cpu"]
         if tags.contains("gpu") && !emulateGpu {
             throw AMAFError(
                 "worker.no-gpu", "This build has no GPU device, so the tag 'gpu' would be a lie",
@@ -81,17 +98,15 @@ struct Serve: ParsableCommand {
         }
         if emulateGpu && !tags.contains("gpu") { tags.append("gpu") }
         if emulateGpu { tags.append("emulated-gpu") }
-        let key = try JoinKey(Self.joinKeyText(file: joinKeyFile))
-        let artifacts = try artifacts ?? DoorAddress.artifacts(besides: coordinator)
+        let cacheBytes = try cache.map { try ByteCount.parse($0) } ?? group.map { Int($0.cacheBytes) } ?? 4 << 30
+        let memoryLimit = try memoryPerSlot.map { try ByteCount.parse($0) } ?? group?.memoryBytesPerSlot.map { Int($0) } ?? 0
+        let connection = try access.connection()
         let name = id ?? "\(HostProfile.name())-\(getpid())"
-        let control = try ClientDoor(.control(url: coordinator, allowsInsecure: insecure))
-        let bulk = try ClientDoor(.artifacts(url: artifacts, allowsInsecure: insecure))
-        let connection = CoordinatorConnection(control: control, artifacts: bulk, joinKey: key, build: AMAFVersion.current)
         try FileManager.default.createDirectory(atPath: root, withIntermediateDirectories: true)
         let configuration = WorkerConfiguration(
             worker: WorkerID(name), root: URL(fileURLWithPath: root).path, tags: tags, slots: slots, cacheLimitBytes: cacheBytes,
             objectCacheBytes: objectCacheBytes,
-            memoryBytes: HostProfile.memoryBytes(), memoryLimitPerSlotBytes: try memoryPerSlot.map { try ByteCount.parse($0) } ?? 0,
+            memoryBytes: HostProfile.memoryBytes(), memoryLimitPerSlotBytes: memoryLimit,
             dataFolders: try data.map { try Self.folder($0) }, allowsExec: allowExec,
             numericsClass: numericsClass.map { NumericsClass($0) } ?? HostProfile.numericsClass(),
             host: HostProfile.name(), slotProgram: try ProgramPath.own(),
@@ -104,7 +119,8 @@ struct Serve: ParsableCommand {
         let patience = Duration.seconds(drainSeconds)
         let signals = SignalWatch([SIGTERM, SIGINT]) { _ in drain(patience) }
         defer { signals.stop() }
-        logger.info("starting", metadata: ["coordinator": "\(coordinator)", "tags": "\(tags.joined(separator: ","))", "slots": "\(slots)"])
+        logger.info(
+            "starting", metadata: ["coordinator": "\(access.control)", "tags": "\(tags.joined(separator: ","))", "slots": "\(slots)"])
         return agent.run()
     }
 
@@ -116,20 +132,8 @@ struct Serve: ParsableCommand {
         return URL(fileURLWithPath: path).path
     }
 
-    static func joinKeyText(file: String?) throws -> String {
-        if let file {
-            guard let text = try? String(contentsOfFile: file, encoding: .utf8) else {
-                throw AMAFError(
-                    "worker.join-key", "The join key file cannot be read", place: file, remedy: "Check the path and its permissions.")
-            }
-            return text
-        }
-        guard let text = ProcessInfo.processInfo.environment["AMAF_JOIN_KEY"] else {
-            throw AMAFError(
-                "worker.join-key", "No join key was given", remedy: "Give --join-key-file FILE or set AMAF_JOIN_KEY, as on the coordinator."
-            )
-        }
-        return text
+    static func words(_ list: String) -> [String] {
+        list.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }.filter { !$0.isEmpty }
     }
 }
 

@@ -13,13 +13,13 @@ import Primitives
         version: AMAFVersion.current,
         groupedSubcommands: [
             CommandGroup(name: "Annotating:", subcommands: [Init.self, Check.self, Run.self, Review.self, Export.self, Explain.self]),
+            CommandGroup(name: "Weak supervision without a cluster:", subcommands: [LabelingFunctions.self, LabelModels.self]),
             CommandGroup(name: "Data:", subcommands: [DatasetCommand.self, SampleCommand.self]),
             CommandGroup(
                 name: "Operating a cluster:",
                 subcommands: [
                     Submit.self, Status.self, Workers.self, Tasks.self, Story.self, ExplainTask.self, Drain.self, Undrain.self, Pause.self,
-                    Resume.self,
-                    Cancel.self, Retry.self,
+                    Resume.self, Cancel.self, Retry.self, Logs.self, Probe.self, CollectGarbage.self, Certs.self,
                 ]),
         ])
 }

@@ -3,6 +3,7 @@ import Foundation
 import Logging
 import Messaging
 import Primitives
+import ProgramOptions
 import Scheduling
 import Telemetry
 import WireProtocol
@@ -26,7 +27,8 @@ final class LocalCluster {
                 storeFolder: store, control: "tcp://127.0.0.1:0", artifacts: "tcp://127.0.0.1:0", joinKey: key, settings: settings),
             logger: Logger(label: "coordinator"))
         connection = try Operator.connect(
-            control: coordinator.controlURL, artifacts: coordinator.artifactsURL, joinKey: key, insecure: false)
+            ClusterAccess(
+                control: coordinator.controlURL, artifacts: coordinator.artifactsURL, joinKey: key))
     }
 
     /// Starts workers `name-1`, `name-2` … Their log goes to `worker.log` in their folders.

@@ -13,7 +13,7 @@ struct Preparation {
     let index: DatasetIndex
     let test: (source: DatasetSource, index: DatasetIndex)?
     let functions: LabelingFunctionFile?
-    let functionBytes: [UInt8]?
+    let functionBundles: [[UInt8]]
     let plan: RunPlan
     let annotation: RunAnnotation
 
@@ -37,16 +37,18 @@ struct Preparation {
             let loaded = try LabelingFunctionFile.load(file)
             try loaded.check(classNames: index.classNames)
             // Compiling finds what reading cannot: a regular expression that is none.
+            // Whether programs may be started is for each worker to say.
             do {
-                _ = try LabelingFunctionSet(specs: loaded.specs, classNames: index.classNames)
+                _ = try LabelingFunctionSet(
+                    specs: loaded.specs, classNames: index.classNames, context: LabelingContext(allowsExec: true))
             } catch {
                 throw loaded.located(error)
             }
             functions = loaded
-            functionBytes = Array(CanonicalJSON.encode(loaded.specs).utf8)
+            functionBundles = LabelingFunctionBundles.of(loaded.specs).map { Array(CanonicalJSON.encode($0).utf8) }
         } else {
             functions = nil
-            functionBytes = nil
+            functionBundles = []
         }
         if manifest.review.mode == .simulated && index.labelledRows == 0 {
             throw AMAFError(
@@ -55,7 +57,8 @@ struct Preparation {
         }
         let artifacts = PlanArtifacts(
             source: index.sourceDigest, index: Digest.of(index.encode()), testSource: test?.index.sourceDigest,
-            testIndex: test.map { Digest.of($0.index.encode()) }, functions: functionBytes.map { Digest.of($0) })
+            testIndex: test.map { Digest.of($0.index.encode()) }, functions: functionBundles.first.map { Digest.of($0) },
+            moreFunctions: functionBundles.dropFirst().map { Digest.of($0) })
         var planner = Planner(manifest: manifest, index: index, testIndex: test?.index, functions: functions, artifacts: artifacts)
         (plan, annotation) = try planner.plan()
     }
@@ -66,7 +69,7 @@ struct Preparation {
         if let test {
             list += [(test.index.sourceDigest, test.source.path, []), (Digest.of(test.index.encode()), nil, test.index.encode())]
         }
-        if let functionBytes { list.append((Digest.of(functionBytes), nil, functionBytes)) }
+        for bytes in functionBundles { list.append((Digest.of(bytes), nil, bytes)) }
         return list
     }
 

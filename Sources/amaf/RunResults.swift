@@ -177,10 +177,12 @@ struct RunResults {
         guard let statistics = try document(LFStatistics.self, "statistics", of: Planner.fitLabelModel, in: results) else { return }
         let analysis = LFAnalysis(statistics)
         let kinds = Dictionary(
-            (file?.specs ?? []).map { ($0.name, LabelingFunctionKindName.of($0.kind)) },
+            (file?.specs ?? []).map { ($0.name, $0.kindName) },
             uniquingKeysWith: { (first: String, _: String) in first })
         let model = try output("model", of: Planner.fitLabelModel, in: results).map { try FittedLabelModel(decoding: $0) }
-        let accuracies = model?.accuracies
+        // The model leaves out functions that failed too often: by name, not by position.
+        let weights = Dictionary(
+            zip(model?.functions ?? [], model?.accuracies ?? []), uniquingKeysWith: { (first: Double, _: Double) in first })
         report.labelingFunctions = .init(
             coverage: analysis.coverage, overlap: analysis.overlap, conflict: analysis.conflict,
             faults: analysis.rows.reduce(0) { $0 + $1.faults },
@@ -189,11 +191,17 @@ struct RunResults {
                     name: row.function.name, kind: kinds[row.function.name] ?? "", coverage: row.coverage, overlap: row.overlaps,
                     conflict: row.conflicts, votes: statistics.perFunction[position].votes, faults: row.faults, accuracy: nil,
                     accuracySupport: 0,
-                    weight: accuracies?[position])
+                    weight: weights[row.function])
             })
         if let model {
+            let evidence = try document(LabelModelEvidence.self, "evidence", of: Planner.fitLabelModel, in: results)
             report.labelModel = .init(
-                chosen: model.kind.rawValue, criterion: "asked for by the pipeline", candidates: [], coverage: analysis.coverage)
+                chosen: model.kind.rawValue, criterion: evidence?.reason ?? "asked for by the pipeline",
+                candidates: (evidence?.rows ?? []).map { row in
+                    .init(
+                        name: row.name, accuracy: row.accuracy, negativeLogLikelihood: row.logLoss ?? row.logLikelihood.map { -$0 },
+                        heldOut: evidence?.sampleCount ?? 0, note: row.isChosen ? "chosen" : "")
+                }, coverage: analysis.coverage)
         }
     }
 
@@ -302,14 +310,5 @@ struct RunResults {
         }
         lines.append("report: \(folder)/report.html")
         return lines
-    }
-}
-
-/// The word that a labeling-functions file uses for a kind.
-enum LabelingFunctionKindName {
-    static func of(_ kind: LabelingFunctionSpec.Kind) -> String {
-        // The case's own name, without its payload, in the file's spelling.
-        let name = String(describing: kind).prefix { $0 != "(" }
-        return name.reduce(into: "") { $0 += $1.isUppercase ? "-" + $1.lowercased() : String($1) }
     }
 }

@@ -2,6 +2,7 @@ import ArgumentParser
 import Foundation
 import Messaging
 import Primitives
+import Scheduling
 import Storage
 import WireProtocol
 

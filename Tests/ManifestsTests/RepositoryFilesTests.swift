@@ -46,9 +46,11 @@ import WeakSupervision
         other.scheduler.forcedLeaseBlocks = 9
         other.scheduler.splitsTail = false
         other.scheduler.speculates = false
+        other.scheduler.circuitBreakerFailures = 9
+        other.scheduler.maximumUncommittedBytes = 9
         // A knob that is added to the code must be added here and to the file.
         let knobs = [Mirror(reflecting: other).children.count, Mirror(reflecting: other.scheduler).children.count]
-        #expect(knobs == [16, 15])
+        #expect(knobs == [16, 17])
         #expect(try Defaults.load(repository + "/configs/defaults.yaml", over: other) == Defaults())
     }
 

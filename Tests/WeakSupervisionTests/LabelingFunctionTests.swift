@@ -202,4 +202,39 @@ import WeakSupervision
             #expect(found == wanted)
         }
     }
+
+    // MARK: Cache
+
+    @Test func onlyTheEditedColumnIsComputed() throws {
+        let scratch = try Scratch()
+        let cache = try VoteCache(folder: "\(scratch.path)/cache", classNames: Self.classes)
+        func spec(_ i: Int, _ terms: [String]) -> LabelingFunctionSpec {
+            LabelingFunctionSpec(name: "f\(i)", kind: .keywords(KeywordRule(className: Self.classes[i % 3], terms: terms)))
+        }
+        var specs = (0..<10).map { spec($0, ["word\($0)", "x\($0)"]) }
+        var texts: [String?] = (0..<1000).map { "word\($0 % 12) and x\($0 % 7)" }
+        func run() throws -> LabelingFunctionCommand.Applied {
+            try LabelingFunctionCommand.apply(
+                specs, classNames: Self.classes, to: LabelingFunctionCommand.Source(texts: texts, blockSize: 256), cache: cache)
+        }
+        let first = try run()
+        #expect(first.computedColumns == 40 && first.cachedColumns == 0)
+        let again = try run()
+        #expect(again.computedColumns == 0 && again.matrix == first.matrix)
+        specs[3] = spec(3, ["word11"])
+        let edited = try run()
+        #expect(edited.computedColumns == 4 && edited.cachedColumns == 36)
+        let plain = try LabelingFunctionCommand.apply(
+            specs, classNames: Self.classes, to: LabelingFunctionCommand.Source(texts: texts, blockSize: 256))
+        #expect(edited.matrix == plain.matrix)
+        // New data: its block only.
+        texts.append("word11")
+        #expect(try run().computedColumns == 10)
+        // A torn file is computed again.
+        let files = try FileManager.default.contentsOfDirectory(atPath: "\(scratch.path)/cache").sorted()
+        try Data([1, 2, 3]).write(to: URL(fileURLWithPath: "\(scratch.path)/cache/\(files[0])"))
+        #expect(
+            try run().matrix
+                == LabelingFunctionCommand.apply(specs, classNames: Self.classes, to: .init(texts: texts, blockSize: 256)).matrix)
+    }
 }

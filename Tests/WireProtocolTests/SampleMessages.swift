@@ -86,6 +86,7 @@ enum SampleMessages {
         .tasks(TaskQuery(run: RunID("run-1"), stage: StageID("ingest"), state: .waiting, offset: 100, limit: 1000)),
         .tasks(TaskQuery(run: RunID("run-1"), state: .cancelled)),
         .result(RunID("run-1"), [StageID("report"), StageID("export")]), .result(RunID("run-1"), []),
+        .wait(RunID("run-1")),
         .history(HistoryQuery()),
         .history(
             HistoryQuery(

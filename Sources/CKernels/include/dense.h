@@ -107,6 +107,16 @@ void amaf_resample_columns(const float *in, float *out, size_t out_height, size_
 /// Keeps 12 chains of fused multiply-adds in registers for `rounds` rounds; returns the number of floating-point operations.
 double amaf_fma_burn(size_t rounds, float *sink);
 
+/// Columns per packed panel; 0 where the processor lacks AVX2 and FMA and BLAS must do. Rows per tile.
+size_t amaf_gemm_panel(void);
+size_t amaf_gemm_tile(void);
+/// Packs panels first..<last of op(B) (k, n) into `packed` (64-byte aligned, panels * k * amaf_gemm_panel() floats in all).
+void amaf_gemm_pack(const float *b, size_t b_stride, int transposed, size_t k, size_t n, float *packed, size_t first, size_t last);
+/// C = alpha op(A) op(B) (+ C) for `rows` rows of op(A) and panels first..<last; `c` points at the first panel's column.
+/// `scratch` holds (rows + amaf_gemm_tile()) * min(k, 320) floats.
+void amaf_gemm_multiply(size_t rows, size_t k, size_t n, size_t first, size_t last, float alpha, const float *a, size_t a_stride, int transposed,
+                        const float *packed, int accumulate, float *c, size_t c_stride, float *scratch);
+
 // Lanes: threads that share the parts of one job. A part never knows which lane runs it.
 typedef struct amaf_lanes amaf_lanes;
 typedef void (*amaf_part)(void *context, size_t part, size_t lane);

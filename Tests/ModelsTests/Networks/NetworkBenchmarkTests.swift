@@ -12,8 +12,14 @@ import Testing
         for name in (environment["AMAF_BENCH"] ?? "").split(separator: ",") {
             let which = try #require(
                 NetworkBenchmark.Case(rawValue: String(name)), "\(name) is none of \(NetworkBenchmark.Case.allCases.map(\.rawValue))")
+            if environment["AMAF_PROFILE"] != nil { device.startProfile() }
             let row = try NetworkBenchmark.run(which, on: device, batch: environment["AMAF_BATCH"].flatMap(Int.init))
             print("BENCH \(device.lanes) lanes, \(row.line(peak: peak))")
+            for entry in device.stopProfile().prefix(16) {
+                print(
+                    "BENCH   \(Int(entry.seconds * 1e6) / max(entry.calls, 1)) µs × \(entry.calls) = \(Int(entry.seconds * 1e3)) ms \(entry.kernel)"
+                )
+            }
         }
     }
 }
