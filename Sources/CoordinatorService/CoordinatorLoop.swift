@@ -258,7 +258,9 @@ struct CoordinatorLoop {
                     throw AMAFError("coordinator.no-run", "There is no run '\(run)'", remedy: "See `amaf status`.")
                 }
             }
-            show(StatusDocument(snapshot, vitals: sortedVitals, head: headStatus(at: now)), to: waiting)
+            let document = StatusDocument(snapshot, vitals: sortedVitals, head: headStatus(at: now))
+            let (id, session, incoming) = (waiting.id, waiting.session, waiting.request)
+            views.status(document, isNamed: run != nil) { incoming.reply($0.encoded(requestID: id, session: session)) }
         case .workers:
             show(WorkersDocument(pump.scheduler.snapshot(at: now), vitals: sortedVitals), to: waiting)
         case .cancel(let run): change(.cancel(run), waiting, at: now)

@@ -16,6 +16,8 @@ package struct StatusDocument: Codable, Sendable {
     package var snapshot: SchedulerSnapshot
     /// By worker; those that have not sent any yet are missing.
     package var vitals: [ReportedVitals]
+    /// By run, over the blocks that have landed; nil from heads that do not tell.
+    package var labelingFunctions: [LabelingFunctionTable]?
 
     package init(_ snapshot: SchedulerSnapshot, vitals: [ReportedVitals], head: Head) {
         self.head = head

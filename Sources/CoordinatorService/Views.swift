@@ -7,9 +7,30 @@ import WireProtocol
 /// Answers questions about tasks and history from a snapshot connection, on its own queue: looking never slows scheduling.
 struct Views: Sendable {
     private let reader: StoreReader
+    private let labelingFunctions: LabelingFunctionView
     private let queue = DispatchQueue(label: "views")
 
-    init(reader: StoreReader) { self.reader = reader }
+    init(reader: StoreReader, artifacts: ArtifactStore) {
+        self.reader = reader
+        labelingFunctions = LabelingFunctionView(reader: reader, artifacts: artifacts)
+    }
+
+    /// STATUS with the labeling function tables so far: of runs that go on, and of a run that was asked for by name.
+    func status(_ document: StatusDocument, isNamed: Bool, reply: @escaping @Sendable (Response) -> Void) {
+        queue.async {
+            do throws(AMAFError) {
+                var document = document
+                var tables: [LabelingFunctionTable] = []
+                for run in document.snapshot.runs where isNamed || !run.state.isTerminal {
+                    if let table = try labelingFunctions.table(of: run) { tables.append(table) }
+                }
+                document.labelingFunctions = tables
+                reply(.json(try JSONText.encode(document)))
+            } catch {
+                reply(.failed(error))
+            }
+        }
+    }
 
     func encode(_ document: some Encodable & Sendable, reply: @escaping @Sendable (Response) -> Void) {
         queue.async {

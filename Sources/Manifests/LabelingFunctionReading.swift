@@ -43,6 +43,7 @@ extension LabelingFunctionFile {
                 "manifest.wrong-type", "A labeling function is \(node.kindName)", at: node, remedy: "Write a map with 'name' and 'kind'.")
         }
         if let expanded = try dictionaryFromFile(node, document) { return [expanded] }
+        if let expanded = try dictionaryFromWordNet(node, document) { return [expanded] }
         var spec: LabelingFunctionSpec
         do {
             spec = try YAMLDecoder().decode(LabelingFunctionSpec.self, from: node)
@@ -102,6 +103,44 @@ extension LabelingFunctionFile {
                 remedy: "Name a CSV file with lines 'term,class'.")
         }
         return LabelingFunctionSpec(name: name, kind: .dictionary(try DictionaryRule(csv: csv, place: path, caseSensitive: caseSensitive)))
+    }
+
+    /// `kind: wordnet`: a dictionary of all words for kinds of some things. The words become part of the function, so workers need no WordNet.
+    private static func dictionaryFromWordNet(_ node: Node, _ document: YAMLDocument) throws(AMAFError) -> LabelingFunctionSpec? {
+        var map = try YAMLMapping(node, in: document, name: "functions")
+        guard try map.text("kind") == "wordnet" else { return nil }
+        let name = try map.requiredText("name", remedy: "Give the labeling function a name.")
+        let folder = try map.text("folder") ?? WordNetLexicon.defaultFolder
+        let maximumSense = try map.integer("maximum-sense", in: 1...100) ?? 1
+        let addsPlurals = try map.bool("plurals") ?? true
+        guard let classes = try map.list("classes"), !classes.isEmpty else {
+            throw map.missing("classes", remedy: "List what each class is called in WordNet: {class: animal, kinds-of: [animal]}.")
+        }
+        try map.finish()
+        func inFile(_ error: AMAFError, _ node: Node) -> AMAFError {
+            document.error(error.code, "Labeling function '\(name)': \(error.message) ('\(error.place)')", at: node, remedy: error.remedy)
+        }
+        let lexicon: WordNetLexicon
+        do throws(AMAFError) { lexicon = try WordNetLexicon(folder: ManifestPaths.resolve(folder, against: document.path)) } catch {
+            throw inFile(error, node)
+        }
+        var entries: [DictionaryRule.Entry] = []
+        for item in classes {
+            var part = try YAMLMapping(item, in: document, name: "classes")
+            let className = try part.requiredText("class", remedy: "Name the class that the words speak for.")
+            let kinds = try part.texts("kinds-of") ?? [className]
+            let except = try part.texts("except") ?? []
+            try part.finish()
+            do throws(AMAFError) {
+                let dropped = Set(except.isEmpty ? [] : try lexicon.hyponyms(of: except, maximumSense: 100))
+                for term in try lexicon.hyponyms(of: kinds, maximumSense: maximumSense) where !dropped.contains(term) {
+                    for form in addsPlurals ? [term, WordNetLexicon.plural(of: term)] : [term] {
+                        entries.append(DictionaryRule.Entry(term: form, className: className))
+                    }
+                }
+            } catch { throw inFile(error, item) }
+        }
+        return LabelingFunctionSpec(name: name, kind: .dictionary(DictionaryRule(entries: entries)))
     }
 
     /// Finds the node that a decoder's complaint is about.

@@ -98,6 +98,8 @@ package struct Planner {
 
     package static let ingest = StageID("ingest")
     package static let fitLabelModel = StageID("fit-label-model")
+    /// The votes of all functions, block by block, whether it computes them or joins the bundles' columns.
+    package static let votes = StageID("apply-labeling-functions")
     package static let export = StageID("export")
     package static let supervisedEvaluation = StageID("supervised/evaluate")
     package static func evaluation(of arm: RunArm) -> StageID { StageID("\(arm.name)/evaluate") }
@@ -224,7 +226,6 @@ package struct Planner {
 
     private static let features = StageID("extract-features")
     private static let idf = StageID("document-frequency")
-    private static let votes = StageID("apply-labeling-functions")
     private static let posterior = StageID("apply-label-model")
     private static let testIngest = StageID("test/ingest")
     private static let testFeatures = StageID("test/extract-features")

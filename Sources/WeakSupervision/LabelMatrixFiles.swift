@@ -15,11 +15,13 @@ extension LabelMatrix {
         for block in blocks {
             try writer.append(array: [Int64](repeating: -1, count: (block.firstSample - next) * m))
             // At most 1,024 rows at a time, whatever the block size.
+            let columns = block.columns.map { $0?.votes.cells }
             for start in stride(from: 0, to: block.rowCount, by: 1024) {
                 let rows = start..<min(block.rowCount, start + 1024)
                 var cells = [Int64](repeating: -1, count: rows.count * m)
-                for (j, column) in block.columns.enumerated() {
-                    column?.votes.forEach { row, vote in if vote >= 0, rows.contains(row) { cells[(row - start) * m + j] = Int64(vote) } }
+                for (j, column) in columns.enumerated() {
+                    guard let column else { continue }
+                    for row in rows where column[row] >= 0 { cells[(row - start) * m + j] = Int64(column[row]) }
                 }
                 try writer.append(array: cells)
             }

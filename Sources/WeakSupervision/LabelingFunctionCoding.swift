@@ -187,11 +187,11 @@ extension LabelingFunctionSpec: Codable {
         try fields.refuseOthers()
     }
 
-    /// What `kind` may say in a file.
+    /// What `kind` may say in a file; `wordnet` becomes a dictionary while the file is read.
     package static let kindNames = [
         "class-name-overlap", "command", "dictionary", "keyword-scores", "keywords", "model-prediction", "neighbours", "prototypes",
         "regex",
-        "sensor-threshold", "snorkel", "threshold",
+        "sensor-threshold", "snorkel", "threshold", "wordnet",
     ]
     /// Kinds whose names are taken for later versions, so that their error can say so.
     private static let laterKinds = ["image-statistics", "clip-zero-shot", "llm-prompt"]

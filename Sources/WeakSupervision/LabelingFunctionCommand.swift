@@ -2,57 +2,6 @@ package import Datasets
 internal import Foundation
 package import Primitives
 
-/// Columns of votes on disk, by function and by what the samples of a block are: an edited function or a new block computes what
-/// is missing and nothing else.
-///
-/// A file that is torn or damaged counts as missing. Two processes may share a folder: files appear whole, by renaming.
-package struct VoteCache: Sendable {
-    private let folder: String
-    private let classes: Digest
-
-    /// - Parameter folder: made when it is missing.
-    package init(folder: String, classNames: [String]) throws(AMAFError) {
-        self.folder = folder
-        var hasher = DigestHasher()
-        hasher.update(field: "classes")
-        for name in classNames { hasher.update(field: name) }
-        classes = hasher.finish()
-        do { try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true) } catch {
-            throw AMAFError(
-                "vote-cache.unwritable", "The cache folder cannot be made: \(error.localizedDescription)", place: folder,
-                remedy: "Name a folder that can be written.")
-        }
-    }
-
-    private func path(_ function: Digest, _ block: Digest) -> String {
-        var hasher = DigestHasher()
-        hasher.update(field: "vote-column")
-        for part in [function, block, classes] { hasher.update(digest: part) }
-        return "\(folder)/\(hasher.finish().hex).votes"
-    }
-
-    package func column(of function: FunctionID, block: Digest, rows: Int, classCount: Int) -> VoteColumn? {
-        guard let data = FileManager.default.contents(atPath: path(function.digest, block)),
-            let found = try? VoteBlock(decoding: [UInt8](data)), found.rowCount == rows, found.classCount == classCount,
-            found.columns.count == 1, found.columns[0].function == function
-        else { return nil }
-        return found.columns[0]
-    }
-
-    /// Faults are not kept: they may be the machine's and not the function's.
-    package func store(_ column: VoteColumn, block: Digest, firstSample: Int, classCount: Int) throws(AMAFError) {
-        guard column.faults == nil else { return }
-        let bytes = VoteBlock(firstSample: firstSample, rowCount: column.votes.rowCount, classCount: classCount, columns: [column])
-            .encoded()
-        let path = path(column.function.digest, block)
-        do { try Data(bytes).write(to: URL(fileURLWithPath: path), options: .atomic) } catch {
-            throw AMAFError(
-                "vote-cache.unwritable", "The cache cannot be written: \(error.localizedDescription)", place: path,
-                remedy: "Check the space on the disk.")
-        }
-    }
-}
-
 /// `amaf lf apply|list|test|analyze` without the command line.
 package enum LabelingFunctionCommand {
     /// Samples by block: `read` is asked only for blocks of which some column is missing.
@@ -106,27 +55,42 @@ package enum LabelingFunctionCommand {
         var sets: [[Int]: LabelingFunctionSet] = [Array(specs.indices): whole]
         for (number, range) in source.blocks.enumerated() {
             let begin = clock.now
-            var columns = whole.ids.map { id in
-                cache?.column(of: id, block: source.digests[number], rows: range.count, classCount: k)
+            let known = cache?.columns(block: source.digests[number], rows: range.count, classCount: k) ?? []
+            var columns: [VoteColumn?]
+            if known.map(\.function) == whole.ids {
+                columns = known
+            } else {
+                let byFunction = Dictionary(known.map { ($0.function, $0) }, uniquingKeysWith: { first, _ in first })
+                columns = whole.ids.map { byFunction[$0] }
             }
             let missing = columns.indices.filter { columns[$0] == nil }
             let looked = clock.now
             out.cacheSeconds += begin.duration(to: looked).seconds
             out.cachedColumns += columns.count - missing.count
             if !missing.isEmpty {
-                let samples = try source.read(number)
-                let read = clock.now
-                out.readSeconds += looked.duration(to: read).seconds
                 let set =
                     try sets[missing] ?? LabelingFunctionSet(specs: missing.map { specs[$0] }, classNames: classNames, context: context)
                 sets[missing] = set
-                let votes = set.apply(samples: samples, firstSample: range.lowerBound)
+                let readsOnlyText = missing.allSatisfy { specs[$0].isTextRule }
+                let texts = readsOnlyText ? cache?.texts(block: source.digests[number], rows: range.count) : nil
+                let samples = texts == nil ? try source.read(number) : []
+                let read = clock.now
+                out.readSeconds += looked.duration(to: read).seconds
+                let votes: VoteBlock
+                if let texts {
+                    votes = set.apply(texts: texts, firstSample: range.lowerBound)
+                } else {
+                    votes = set.apply(samples: samples, firstSample: range.lowerBound)
+                }
                 let voted = clock.now
                 out.functionSeconds += read.duration(to: voted).seconds
                 out.computedColumns += missing.count
-                for (position, column) in zip(missing, votes.columns) {
-                    columns[position] = column
-                    try cache?.store(column, block: source.digests[number], firstSample: range.lowerBound, classCount: k)
+                for (position, column) in zip(missing, votes.columns) { columns[position] = column }
+                if let cache {
+                    try cache.store(
+                        columns.compactMap { $0 }, others: known, block: source.digests[number], firstSample: range.lowerBound,
+                        classCount: k)
+                    if readsOnlyText, texts == nil { try cache.store(texts: samples.map { $0?.text }, block: source.digests[number]) }
                 }
                 out.cacheSeconds += voted.duration(to: clock.now).seconds
             }

@@ -6,7 +6,7 @@ import WeakSupervision
 struct LabelModels: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "label-model", abstract: "Turn votes into labels with probabilities, without a cluster.",
-        subcommands: [Fit.self, Score.self, ExplainLabel.self])
+        subcommands: [Fit.self, Score.self, ExplainLabel.self, AnalyzeMatrix.self])
 
     // MARK: fit
 
@@ -48,9 +48,7 @@ struct LabelModels: ParsableCommand {
 
         func run() throws {
             try reporting(json: output.json) {
-                if let classes, !(2...32_767).contains(classes) {
-                    throw AMAFError("label-model.classes", "--classes is \(classes)", remedy: "Give a number between 2 and 32,767.")
-                }
+                try checkClassCount(classes)
                 let options = LabelModelCommand.FitOptions(
                     matrix: matrix, classCount: classes, validMatrix: valid, validGold: validGold, classBalance: try balance(),
                     kind: try kind(), applyTo: apply, output: out, gold: gold,
@@ -158,6 +156,52 @@ struct LabelModels: ParsableCommand {
                         [row("all", score.all), row("covered", score.covered)], rightAligned: [1, 2, 3, 4, 5]))
             }
         }
+    }
+
+    // MARK: analyze
+
+    struct AnalyzeMatrix: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "analyze",
+            abstract: "The table of all functions of a label matrix: coverage, conflicts, accuracy; who repeats whom.",
+            discussion: """
+                As 'amaf lf analyze', for votes that come from elsewhere. Coverage, overlaps and conflicts are fractions of all samples, as \
+                Snorkel's LFAnalysis has them; intervals are Wilson's at 95 %.
+                """)
+        @Argument(help: "The votes: .npy, .npz or long CSV.")
+        var matrix: String
+        @Option(help: ArgumentHelp("Gold labels: .npy, or CSV with one label a row or item,label.", valueName: "file"))
+        var gold: String?
+        @Option(help: "How many classes there are; by default one more than the highest vote.")
+        var classes: Int?
+        @Option(help: "Pairs and error buckets to show.")
+        var top: Int = 10
+        @Flag(help: "Fit the label model without each function, to see what it is worth.")
+        var leaveOneOut = false
+        @OptionGroup var output: OutputOptions
+
+        func run() throws {
+            try reporting(json: output.json) {
+                guard top >= 0 else { throw AMAFError("lf.count", "--top is negative", remedy: "Give a positive number.") }
+                try checkClassCount(classes)
+                let read = try ImportedLabelMatrix.read(matrix, classCount: classes)
+                let names = read.classNames
+                var truth: ((Int) -> Int?)?
+                if let gold {
+                    let known = try LabelModelCommand.readGold(
+                        gold, items: read.sampleNames, classNames: names, count: read.matrix.sampleCount)
+                    truth = { $0 < known.count ? known[$0] : nil }
+                }
+                let report = try LabelingFunctionReport(read.matrix, classNames: names, gold: truth, top: top, leavesOneOut: leaveOneOut)
+                if output.json { return try Console.json(report) }
+                report.show(classNames: names, top: top) { $0 < read.sampleNames.count ? read.sampleNames[$0] : "row \($0)" }
+            }
+        }
+    }
+
+    private static func checkClassCount(_ classes: Int?) throws(AMAFError) {
+        guard let classes, !(2...32_767).contains(classes) else { return }
+        throw AMAFError("label-model.classes", "--classes is \(classes)", remedy: "Give a number between 2 and 32,767.")
     }
 
     // MARK: explain

@@ -41,7 +41,8 @@ struct LabelingData {
     let blockSize: Int
     private let readsAttachments: Bool
 
-    init(functions path: String, _ options: LabelingDataOptions, blockSize: Int, scratch: String) throws {
+    /// - Parameter cache: a folder that keeps the index of data that did not change since an earlier call.
+    init(functions path: String, _ options: LabelingDataOptions, blockSize: Int, scratch: String, cache: String? = nil) throws {
         file = try LabelingFunctionFile.load(path)
         self.blockSize = blockSize
         var format = try DataGuess.format(of: options.data)
@@ -55,7 +56,8 @@ struct LabelingData {
             text.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }.filter { !$0.isEmpty }
         }
         var source = try DatasetSource.prepare(options.data, format: format, scratch: scratch)
-        var index = try source.index(blockSize: blockSize, classNames: given)
+        let kept = try cache.map { try VoteCache(folder: $0, classNames: []) }
+        var index = try Self.index(source, blockSize: blockSize, classNames: given, kept)
         let spoken = Set(file.specs.flatMap(\.classNames))
         // A column that was taken for the label and is none must not decide what the classes are; one mistyped class must not undo it.
         if given == nil, isLabelGuessed, format.fields.label != nil,
@@ -63,7 +65,7 @@ struct LabelingData {
         {
             format.fields.label = nil
             source = try DatasetSource.prepare(options.data, format: format, scratch: scratch)
-            index = try source.index(blockSize: blockSize)
+            index = try Self.index(source, blockSize: blockSize, classNames: nil, kept)
         }
         classNames = given ?? (index.labelledRows > 0 ? index.classNames : spoken.sorted())
         guard classNames.count >= 2 else {
@@ -75,6 +77,25 @@ struct LabelingData {
         self.source = source
         self.index = index
         readsAttachments = format.fields.sensor != nil
+    }
+
+    /// The index, taken from the cache where the bytes are those of an earlier call.
+    private static func index(
+        _ source: DatasetSource, blockSize: Int, classNames: [String]?, _ cache: VoteCache?
+    ) throws(AMAFError) -> DatasetIndex {
+        guard let cache else { return try source.index(blockSize: blockSize, classNames: classNames) }
+        var hasher = DigestHasher()
+        hasher.update(field: "index of \(AMAFVersion.current)")
+        hasher.update(field: source.name)
+        hasher.update(field: CanonicalJSON.encode(source.format))
+        hasher.update(integer: UInt64(blockSize))
+        hasher.update(field: classNames.map { CanonicalJSON.encode($0) } ?? "")
+        try MappedFile(source.path).withBytes { hasher.update($0) }
+        let name = hasher.finish()
+        if let bytes = cache.document(name), let index = try? DatasetIndex(decoding: bytes) { return index }
+        let index = try source.index(blockSize: blockSize, classNames: classNames)
+        try cache.store(document: index.encode(), name)
+        return index
     }
 
     /// Compiles everything, so that a mistake is named with its line.

@@ -69,11 +69,13 @@ struct LabelingFunctions: ParsableCommand {
                         throw AMAFError(
                             "lf.output", "The form of '\(out)' is unknown", remedy: "Let its name end with .npz, .npy or .csv.")
                     }
-                    let input = try LabelingData(functions: functions, data, blockSize: 16_384, scratch: scratch)
-                    try input.compile(data.context)
+                    let input = try LabelingData(functions: functions, data, blockSize: 16_384, scratch: scratch, cache: cache)
                     let cache = try cache.map { try VoteCache(folder: $0, classNames: input.classNames) }
-                    let applied = try LabelingFunctionCommand.apply(
-                        input.file.specs, classNames: input.classNames, to: input.commandSource(), cache: cache, context: data.context)
+                    let applied: LabelingFunctionCommand.Applied
+                    do {
+                        applied = try LabelingFunctionCommand.apply(
+                            input.file.specs, classNames: input.classNames, to: input.commandSource(), cache: cache, context: data.context)
+                    } catch let error as AMAFError { throw input.file.located(error) }
                     let matrix = applied.matrix
                     if out.hasSuffix(".csv") {
                         try matrix.writeCSV(to: out, classNames: input.classNames)
@@ -263,30 +265,6 @@ struct LabelingFunctions: ParsableCommand {
         var leaveOneOut = false
         @OptionGroup var output: OutputOptions
 
-        private struct Row: Encodable {
-            var function: String
-            var polarity: [String]
-            var coverage: Double
-            var overlaps: Double
-            var conflicts: Double
-            var correct: Int
-            var incorrect: Int
-            var accuracy: Double?
-            var accuracyLow: Double?
-            var accuracyHigh: Double?
-            var faults: Int
-        }
-        private struct Report: Encodable {
-            var samples: Int
-            var coverage: Double
-            var overlap: Double
-            var conflict: Double
-            var functions: [Row]
-            var pairs: [LFInsight.Pair]
-            var leaveOneOut: [LFInsight.LeaveOneOut]
-            var errors: [LFInsight.ErrorBucket]
-        }
-
         func run() throws {
             try reporting(json: output.json) {
                 try LabelingFunctions.withScratch { scratch in
@@ -304,80 +282,14 @@ struct LabelingFunctions: ParsableCommand {
                             set.apply(samples: Array(samples[first..<min(samples.count, first + 16_384)]), firstSample: first))
                     }
                     let truth: ((Int) -> Int?)? = input.index.labelledRows > 0 ? { gold[$0] } : nil
-                    let analysis = LFAnalysis(LFStatistics(matrix, gold: truth))
-                    let insight = try LFInsight(matrix, gold: truth, pairLimit: max(top, 1), leavesOneOut: leaveOneOut)
-                    let rows = analysis.rows.map { row in
-                        Row(
-                            function: row.function.name, polarity: row.polarity.map { names[$0] }, coverage: row.coverage,
-                            overlaps: row.overlaps, conflicts: row.conflicts, correct: row.correct, incorrect: row.incorrect,
-                            accuracy: row.accuracyInterval.map { _ in row.empiricalAccuracy },
-                            accuracyLow: row.accuracyInterval?.lowerBound,
-                            accuracyHigh: row.accuracyInterval?.upperBound, faults: row.faults)
-                    }
-                    let report = Report(
-                        samples: samples.count, coverage: analysis.coverage, overlap: analysis.overlap, conflict: analysis.conflict,
-                        functions: rows, pairs: insight.pairs, leaveOneOut: insight.leaveOneOut, errors: Array(insight.errors.prefix(top)))
+                    let report = try LabelingFunctionReport(matrix, classNames: names, gold: truth, top: top, leavesOneOut: leaveOneOut)
                     if output.json { return try Console.json(report) }
-                    show(report, names, samples, positions)
+                    report.show(classNames: names, top: top) { "\(positions[$0])  \(samples[$0]?.text.prefix(110) ?? "")" }
                     for (id, fault) in zip(matrix.functions, matrix.faults) {
                         guard let fault else { continue }
                         Console.note(
                             "amaf: '\(id.name)' failed on \(fault.count) samples, first at row \(positions[fault.firstSample]): \(fault.firstError)"
                         )
-                    }
-                }
-            }
-        }
-
-        private func show(_ report: Report, _ names: [String], _ samples: [Sample?], _ positions: [Int]) {
-            func percent(_ value: Double) -> String { Text.fixed(value * 100, 1) }
-            Console.out(
-                Text.table(
-                    ["function", "votes for", "coverage %", "overlaps %", "conflicts %", "accuracy %", "95 % interval", "faults"],
-                    report.functions.map { row in
-                        let polarity = row.polarity.count > 2 ? "\(row.polarity.count) classes" : row.polarity.joined(separator: "/")
-                        let interval = row.accuracyLow.map { "\(percent($0))–\(percent(row.accuracyHigh ?? 1))" } ?? ""
-                        return [
-                            row.function, polarity, percent(row.coverage), percent(row.overlaps), percent(row.conflicts),
-                            row.accuracy.map(percent) ?? "", interval, "\(row.faults)",
-                        ]
-                    }, rightAligned: [2, 3, 4, 5, 6, 7]))
-            Console.out(
-                "\(Text.count(report.samples)) samples: covered \(percent(report.coverage)) %, by two or more \(percent(report.overlap)) %, "
-                    + "in conflict \(percent(report.conflict)) %")
-            if !report.pairs.isEmpty, top > 0 {
-                Console.out("\nPairs that vote together most; kappa is agreement beyond chance, lift is togetherness beyond chance:")
-                Console.out(
-                    Text.table(
-                        ["first", "second", "together", "alike %", "kappa", "lift", ""],
-                        report.pairs.prefix(top).map { pair in
-                            [
-                                pair.first.name, pair.second.name, "\(pair.together)", percent(pair.agreement),
-                                pair.kappa.map { Text.fixed($0, 2) } ?? "", Text.fixed(pair.lift, 2),
-                                pair.isNearDuplicate ? "nearly the same function" : "",
-                            ]
-                        }, rightAligned: [2, 3, 4, 5]))
-            }
-            if !report.leaveOneOut.isEmpty {
-                Console.out("\nWithout one function (log-linear model):")
-                Console.out(
-                    Text.table(
-                        ["function", "coverage lost %", "labels changed %", "accuracy it adds %"],
-                        report.leaveOneOut.map { item in
-                            [
-                                item.function.name, percent(item.coverageLost), percent(item.labelsChanged),
-                                item.accuracyGain.map { ($0 >= 0 ? "+" : "") + Text.fixed($0 * 100, 2) } ?? "",
-                            ]
-                        }, rightAligned: [1, 2, 3]))
-            }
-            if !report.errors.isEmpty {
-                Console.out("\nMost frequent errors:")
-                for bucket in report.errors {
-                    Console.out(
-                        "  \(bucket.function.name) says \(names[bucket.votedClass]), it is \(names[bucket.trueClass]): \(bucket.count) times"
-                    )
-                    for row in bucket.examples {
-                        Console.out("    \(positions[row])  \(samples[row]?.text.prefix(110) ?? "")")
                     }
                 }
             }

@@ -18,6 +18,9 @@ enum StatusText {
             var title = "run \(run.id)  \(run.state.rawValue)"
             if run.allowsMixedNumerics { title += "  (numerics: any)" }
             parts.append(title + "\n" + indented(groups(run)))
+            if let table = status.labelingFunctions?.first(where: { $0.run == run.id }) {
+                parts.append(indented(labelingFunctions(table)))
+            }
             if !run.errors.isEmpty { parts.append(indented(run.errors.map { "\($0)" }.joined(separator: "\n"))) }
         }
         if status.snapshot.runs.isEmpty { parts.append("no runs") }
@@ -38,6 +41,22 @@ enum StatusText {
             ]
         }
         return Text.table(["stage", "state", "blocks", "leased", "retries", "work"], rows, rightAligned: [2, 3, 4, 5])
+    }
+
+    /// Coverage, overlaps and conflicts over the blocks that have landed.
+    static func labelingFunctions(_ table: LabelingFunctionTable) -> String {
+        func percent(_ value: Double) -> String { Text.fixed(value * 100, 1) }
+        let rows = table.functions.map { row in
+            [
+                row.name, row.polarity.count > 2 ? "\(row.polarity.count) classes" : row.polarity.joined(separator: "/"),
+                percent(row.coverage), percent(row.overlaps), percent(row.conflicts), row.faults > 0 ? Text.count(row.faults) : "",
+            ]
+        }
+        return "labeling functions over \(Text.count(table.blocks)) of \(Text.count(table.blockCount)) blocks, "
+            + "\(Text.count(table.samples)) samples: covered \(percent(table.coverage)) %, by two or more \(percent(table.overlap)) %, "
+            + "in conflict \(percent(table.conflict)) %\n"
+            + Text.table(
+                ["function", "votes for", "coverage %", "overlaps %", "conflicts %", "faults"], rows, rightAligned: [2, 3, 4, 5])
     }
 
     static func workers(_ workers: [SchedulerSnapshot.Worker], _ vitals: [ReportedVitals]) -> String {

@@ -78,4 +78,69 @@ import WeakSupervision
         #expect(throws: AMAFError.self) { try kind("label-model: {modle: auto}") }
         #expect(throws: AMAFError.self) { try kind("label-model: best") }
     }
+
+    /// `animal` and below it `dog` (also a person in its third meaning), `puppy` and an instance; `bank` has two meanings.
+    private static let wordNet = ["index.noun", "data.noun"].reduce(into: [String: String]()) { files, name in
+        // Offset, words, narrower synsets by position in this list.
+        let synsets: [(words: [String], narrower: [Int])] = [
+            (["animal", "beast"], [1, 3]), (["dog", "Canis_familiaris"], [2]), (["puppy"], []), (["Lassie"], []), (["person"], [5]),
+            (["cad", "dog"], []), (["bank"], []), (["bank", "money_box"], []),
+        ]
+        let licence = "  1 This is not Princeton's text.\n"
+        // Every line is of the same length, so that offsets are known before they are written.
+        let length = 160
+        func offset(_ i: Int) -> String { String(format: "%08d", licence.utf8.count + i * length) }
+        if name == "data.noun" {
+            files[name] =
+                licence
+                + synsets.enumerated().map { i, synset in
+                    var line = "\(offset(i)) 05 n \(String(format: "%02x", synset.words.count)) "
+                    line += synset.words.map { "\($0) 0 " }.joined() + String(format: "%03d ", synset.narrower.count + 1)
+                    line += synset.narrower.map { "\($0 == 3 ? "~i" : "~") \(offset($0)) n 0000 " }.joined() + "+ 00000001 v 0000 | gloss"
+                    return line.padding(toLength: length - 1, withPad: " ", startingAt: 0) + "\n"
+                }.joined()
+        } else {
+            var senses: [String: [Int]] = [:]
+            for (i, synset) in synsets.enumerated() { for word in synset.words { senses[word.lowercased(), default: []].append(i) } }
+            files[name] =
+                licence
+                + senses.sorted { $0.key < $1.key }.map { word, list in
+                    "\(word) n \(list.count) 2 @ ~ \(list.count) 0 \(list.map(offset).joined(separator: " "))  \n"
+                }.joined()
+        }
+    }
+
+    @Test func wordNetBecomesADictionary() throws {
+        func entries(_ entry: String) throws -> [String] {
+            let path = try folder(Self.wordNet.merging(["f.yaml": "functions:\n  - \(entry)\n"]) { $1 })
+            defer { try? FileManager.default.removeItem(atPath: path) }
+            guard case .dictionary(let rule) = try LabelingFunctionFile.load("\(path)/f.yaml").specs[0].kind else { return [] }
+            return rule.entries.map { "\($0.term)=\($0.className)" }
+        }
+        #expect(
+            try entries(
+                "{name: w, kind: wordnet, folder: ., plurals: false, classes: [{class: animal}, {class: human, kinds-of: [person]}]}")
+                == [
+                    "animal=animal", "beast=animal", "canis familiaris=animal", "dog=animal", "lassie=animal", "puppy=animal", "cad=human",
+                    "person=human",
+                ])
+        #expect(
+            try entries(
+                "{name: w, kind: wordnet, folder: ., classes: [{class: money, kinds-of: [bank.2], except: [bank]}], maximum-sense: 2}")
+                == ["money box=money", "money boxes=money"])
+        #expect(
+            try entries(
+                "{name: w, kind: wordnet, folder: ., maximum-sense: 2, plurals: false, classes: [{class: human, kinds-of: [person]}]}")
+                == ["cad=human", "dog=human", "person=human"])
+        for (entry, code) in [
+            ("{name: w, kind: wordnet, folder: none, classes: [{class: animal}]}", "wordnet.missing"),
+            ("{name: w, kind: wordnet, folder: ., classes: [{class: quark}]}", "wordnet.unknown-word"),
+            ("{name: w, kind: wordnet, folder: ., classes: [{class: bank, kinds-of: [bank.3]}]}", "wordnet.unknown-word"),
+            ("{name: w, kind: wordnet, folder: .}", "manifest.missing-key"),
+        ] {
+            let error = failure { try entries(entry) }
+            #expect(error?.code == code && error?.place.contains("f.yaml:2") == true, "\(String(describing: error))")
+        }
+        #expect(WordNetLexicon.plural(of: "party") == "parties" && WordNetLexicon.plural(of: "boy") == "boys")
+    }
 }

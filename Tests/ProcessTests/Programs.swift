@@ -119,7 +119,7 @@ final class TestCluster {
 
     var environment: [String: String] { ["AMAF_JOIN_KEY": key, "AMAF_COORDINATOR": "tcp://127.0.0.1:\(port)"] }
 
-    func startWorker() throws {
+    func startWorker(_ options: [String] = []) throws {
         startedWorkers += 1
         let root = "\(programs.folder)/worker-\(startedWorkers)"
         try FileManager.default.createDirectory(atPath: root, withIntermediateDirectories: true)
@@ -129,7 +129,7 @@ final class TestCluster {
                 programs.asNobody + [
                     "\(programs.bin)/amaf-worker", "--coordinator", "tcp://127.0.0.1:\(port)", "--root", root, "--id", "w\(startedWorkers)",
                     "--orphan-seconds", "60",
-                ], log: "worker-\(startedWorkers).log", environment: environment))
+                ] + options, log: "worker-\(startedWorkers).log", environment: environment))
     }
 
     /// SIGKILL, as a power cut would: no goodbye.

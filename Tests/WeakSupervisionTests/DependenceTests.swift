@@ -41,6 +41,17 @@ import WeakSupervision
         }
     }
 
+    /// Agreement with those who answer at random says nothing of a pair, and good workers are not copies of one another.
+    @Test func randomAnswersMakeNobodyACopy() throws {
+        for seed in UInt64(1)...3 {
+            let (matrix, _) = try SyntheticLabelMatrix(
+                samples: 1000, classCount: 2, accuracies: [0.95, 0.93, 0.94, 0.95, 0.92, 0.9] + Array(repeating: 0.5, count: 14),
+                coverage: 0.6, seed: seed
+            ).make()
+            #expect(LabelModelFit(matrix).discounts.allSatisfy { $0 == 1 })
+        }
+    }
+
     // MARK: Hierarchy
 
     @Test func votesForGroupsHelpClasses() throws {

@@ -205,6 +205,29 @@ import WeakSupervision
 
     // MARK: Cache
 
+    @Test func editedTextRulesDoNotParseTheDataAgain() throws {
+        let scratch = try Scratch()
+        let cache = try VoteCache(folder: "\(scratch.path)/cache", classNames: Self.classes)
+        let texts: [String?] = (0..<300).map { $0 % 50 == 7 ? nil : "word\($0 % 12) naïve" }
+        var source = LabelingFunctionCommand.Source(texts: texts, blockSize: 128)
+        let read = source.read
+        var reads = 0
+        source.read = { block in
+            reads += 1
+            return try read(block)
+        }
+        func run(_ term: String) throws -> LabelMatrix {
+            let spec = LabelingFunctionSpec(name: "f", kind: .keywords(KeywordRule(className: Self.classes[0], terms: [term])))
+            return try LabelingFunctionCommand.apply([spec], classNames: Self.classes, to: source, cache: cache).matrix
+        }
+        let first = try run("word3")
+        #expect(reads == 3)
+        let edited = try run("naïve")
+        #expect(reads == 3 && edited.voteCount == 294 && first.voteCount == 25)
+        // Going back is no edit: the last versions of a column are still there.
+        #expect(try run("word3") == first)
+    }
+
     @Test func onlyTheEditedColumnIsComputed() throws {
         let scratch = try Scratch()
         let cache = try VoteCache(folder: "\(scratch.path)/cache", classNames: Self.classes)
