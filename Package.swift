@@ -36,12 +36,15 @@ let rooms: [Room] = [
     system("CPCRE2", pkgConfig: "libpcre2-8", apt: "libpcre2-dev"),
     system("CCrypto", pkgConfig: "libcrypto", apt: "libssl-dev"),
     system("CZlib", pkgConfig: "zlib", apt: "zlib1g-dev"),
+    system("CTurboJPEG", pkgConfig: "libturbojpeg", apt: "libturbojpeg0-dev"),
+    system("CPNG", pkgConfig: "libpng16", apt: "libpng-dev"),
+    Room(name: "CImageCodecs", kind: .c, rooms: ["CPNG"], packages: [], ownsCDoor: true),
     Room(name: "CKernels", kind: .c, rooms: [], packages: [], ownsCDoor: true),
 
     // Vocabulary and mathematics.
     room("Primitives", ["CCrypto"], ownsCDoor: true),
     room("Kernels", ["Primitives", "CKernels", "COpenBLAS"], ownsCDoor: true),
-    room("Datasets", ["Primitives", "CZlib"], ownsCDoor: true),
+    room("Datasets", ["Primitives", "CZlib", "CTurboJPEG", "CImageCodecs"], ownsCDoor: true),
     room("NeuralNetworks", ["Primitives", "Kernels"], ownsCDoor: true),
     room("Models", ["Primitives", "Kernels", "NeuralNetworks", "Datasets"], ownsCDoor: true),
     room("WeakSupervision", ["Primitives", "Datasets", "CKernels", "CPCRE2", "CZlib"], ownsCDoor: true),
@@ -96,13 +99,16 @@ let rooms: [Room] = [
     tool("amaf-simulator", ["Primitives", "SimulationKit"], packages: ["ArgumentParser"]),
     tool(
         "amaf-benchmarks",
-        ["Primitives", "Scheduling", "Storage", "Telemetry", "WireProtocol", "Messaging", "Stages", "CoordinatorService", "WorkerService"],
+        [
+            "Primitives", "Datasets", "Models", "Scheduling", "Storage", "Telemetry", "WireProtocol", "Messaging", "Stages",
+            "CoordinatorService", "WorkerService",
+        ],
         packages: ["ArgumentParser", "Logging"]),
 
     // Tests mirror the rooms.
     tests("PrimitivesTests", ["Primitives"]),
     tests("KernelsTests", ["Primitives", "Kernels"]),
-    tests("DatasetsTests", ["Primitives", "Datasets"]),
+    tests("DatasetsTests", ["Primitives", "Datasets", "CZlib", "CTurboJPEG"]),
     tests("NeuralNetworksTests", ["Primitives", "Kernels", "NeuralNetworks"]),
     tests("ModelsTests", ["Primitives", "Kernels", "NeuralNetworks", "Models", "Datasets"]),
     tests("WeakSupervisionTests", ["Primitives", "Datasets", "CKernels", "WeakSupervision"]),
@@ -165,7 +171,7 @@ func target(_ room: Room) -> Target {
     case .system(let pkgConfig, let apt):
         return .systemLibrary(name: room.name, pkgConfig: pkgConfig, providers: [.apt([apt])])
     case .c:
-        return .target(name: room.name, cSettings: [.define("NDEBUG", .when(configuration: .release))])
+        return .target(name: room.name, dependencies: dependencies, cSettings: [.define("NDEBUG", .when(configuration: .release))])
     case .library:
         // The schema beside its generated code is no source of the build.
         let schema = room.name == "WireProtocol" ? ["Schema"] : []

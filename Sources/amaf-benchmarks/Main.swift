@@ -6,6 +6,6 @@ import ArgumentParser
         commandName: "amaf-benchmarks", abstract: "Measures the rooms of AMAF on this machine. Build with -c release.",
         subcommands: [
             StoreBenchmark.self, ClusterBenchmark.self, BenchmarkAgent.self, ConnectionsBenchmark.self, IdleWorkers.self,
-            SchedulerBenchmark.self,
+            SchedulerBenchmark.self, ImagesBenchmark.self,
         ])
 }
