@@ -1,5 +1,5 @@
 import Foundation
-internal import Kernels
+package import Kernels
 
 /// From decoded pixels to what an image network reads: shorter side to `size` (bicubic or bilinear, antialiased, as Pillow),
 /// centre crop, (value / 255 − mean) / deviation per channel, channels last.
@@ -62,62 +62,46 @@ package struct ImagePreprocessor: Sendable, Hashable {
     package static func resize(
         _ pixels: [UInt8], width: Int, height: Int, channels: Int, toWidth: Int, toHeight: Int, _ filter: Filter
     ) -> [UInt8] {
-        var image = pixels.map(Float.init)
-        if toWidth != width {
-            let taps = Taps(from: width, to: toWidth, filter)
-            image = Resampling.rows(image, width: width, rows: height, channels: channels, taps.start, taps.weights, taps.count)
-            round(&image)
-        }
-        if toHeight != height {
-            let taps = Taps(from: height, to: toHeight, filter)
-            image = Resampling.columns(image, rowFloats: toWidth * channels, taps.start, taps.weights, taps.count)
-            round(&image)
-        }
-        return image.map { UInt8($0) }
-    }
-
-    private static func round(_ image: inout [Float]) {
-        for i in image.indices { image[i] = min(255, max(0, (image[i] + 0.5).rounded(.down))) }
+        Resampling.bytes(
+            pixels, width: width, height: height, channels: channels, across: Self.taps(from: width, to: toWidth, filter),
+            down: Self.taps(from: height, to: toHeight, filter))
     }
 
     /// For every output place the first input place and the weights of those under the filter, stretched when shrinking.
-    private struct Taps {
+    package static func taps(from: Int, to: Int, _ filter: Filter) -> Resampling.Taps {
+        let scale = Double(from) / Double(to)
+        let stretch = max(scale, 1)
+        let support = (filter == .bicubic ? 2.0 : 1.0) * stretch
+        let count = min(from, Int(support.rounded(.up)) * 2 + 1)
         var start: [Int32] = []
         var weights: [Float] = []
-        var count: Int
-
-        init(from: Int, to: Int, _ filter: Filter) {
-            let scale = Double(from) / Double(to)
-            let stretch = max(scale, 1)
-            let support = (filter == .bicubic ? 2.0 : 1.0) * stretch
-            count = min(from, Int(support.rounded(.up)) * 2 + 1)
-            for i in 0..<to {
-                let centre = (Double(i) + 0.5) * scale
-                let first = max(0, Int(centre - support + 0.5))
-                let last = min(from, Int(centre + support + 0.5))
-                var row = (first..<last).map { Self.kernel((Double($0) - centre + 0.5) / stretch, filter) }
-                let sum = row.reduce(0, +)
-                row = row.map { $0 / sum }
-                // Rows have one length: those at the edge begin earlier, with zeros.
-                let begin = min(first, from - count)
-                start.append(Int32(begin))
-                for k in 0..<count {
-                    let at = begin + k - first
-                    weights.append(row.indices.contains(at) ? Float(row[at]) : 0)
-                }
+        for i in 0..<to {
+            let centre = (Double(i) + 0.5) * scale
+            let first = max(0, Int(centre - support + 0.5))
+            let last = min(from, Int(centre + support + 0.5))
+            var row = (first..<last).map { kernel((Double($0) - centre + 0.5) / stretch, filter) }
+            let sum = row.reduce(0, +)
+            row = row.map { $0 / sum }
+            // Rows have one length: those at the edge begin earlier, with zeros.
+            let begin = min(first, from - count)
+            start.append(Int32(begin))
+            for k in 0..<count {
+                let at = begin + k - first
+                weights.append(row.indices.contains(at) ? Float(row[at]) : 0)
             }
         }
+        return Resampling.Taps(start: start, weights: weights, count: count)
+    }
 
-        /// Keys' cubic convolution with a = −½ (Keys 1981), or the triangle.
-        private static func kernel(_ x: Double, _ filter: Filter) -> Double {
-            let x = abs(x)
-            switch filter {
-            case .bilinear: return max(0, 1 - x)
-            case .bicubic:
-                let a = -0.5
-                if x < 1 { return ((a + 2) * x - (a + 3)) * x * x + 1 }
-                return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0
-            }
+    /// Keys' cubic convolution with a = −½ (Keys 1981), or the triangle.
+    private static func kernel(_ x: Double, _ filter: Filter) -> Double {
+        let x = abs(x)
+        switch filter {
+        case .bilinear: return max(0, 1 - x)
+        case .bicubic:
+            let a = -0.5
+            if x < 1 { return ((a + 2) * x - (a + 3)) * x * x + 1 }
+            return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0
         }
     }
 }
