@@ -1,68 +1,120 @@
 // One instruction level of the matrix product; gemm.c includes this once per level with
-//   V      a vector type of W floats,  MR rows and 2 W columns of C held in registers,  NAME(x) a suffix.
+//   V, VU   a vector type of W floats, and the same without alignment,
+//   TILE    rows of C held in registers (beside two vectors per row), a multiple of 4,
+//   LEVEL   the function attributes that select the level, NAME(x) a suffix.
 // Not a header for anybody else.
 
 #define NR (2 * W)
+#define UNROLL _Pragma("clang loop unroll(full)")
 
-// acc[i] += a[i][p] * b[p] for p in 0..<k, the order of p being the order of addition: an element's bits depend on k alone,
-// never on which tile, part or lane computed it.
-static void NAME(micro)(size_t k, const float *const *rows, size_t step, const float *b, float alpha, float *c, size_t c_stride, size_t height,
-                        size_t width, int add) {
-  V acc[MR][2];
-#pragma clang loop unroll(full)
-  for (int i = 0; i < MR; i++) { acc[i][0] = (V){0}; acc[i][1] = (V){0}; }
-  const float *r[MR];
-#pragma clang loop unroll(full)
-  for (int i = 0; i < MR; i++) r[i] = rows[i];
-  // The tile of C is wanted at the end; asking for it now hides the wait.
-#pragma clang loop unroll(full)
-  for (int i = 0; i < MR; i++) if ((size_t)i < height) __builtin_prefetch(c + (size_t)i * c_stride, 1);
-  size_t at = 0;
-#pragma clang loop unroll_count(4)
-  for (size_t p = 0; p < k; p++, at += step, b += NR) {
-    V b0 = *(const V *)b, b1 = *(const V *)(b + W);
-#pragma clang loop unroll(full)
-    for (int i = 0; i < MR; i++) {
-      V a = r[i][at] - (V){0};
-      acc[i][0] = a * b0 + acc[i][0];
-      acc[i][1] = a * b1 + acc[i][1];
-    }
+// acc[i] += a[i][p] b[p] for p in 0..<k: the order of p is the order of addition, so an element's bits depend on k alone,
+// never on which tile, part or lane computed it. Rows of A are `step` floats apart and read along p (`along` 1), or stored
+// as [p][TILE] (`along` 0).
+#define MICRO(MR)                                                                                                              \
+  LEVEL static void NAME(micro##MR)(const amaf_product *q, size_t k, const float *a, size_t step, int along, const float *b,    \
+                                    size_t row, size_t column, int first, int last) {                                          \
+    V acc[MR][2];                                                                                                              \
+    UNROLL for (int i = 0; i < MR; i++) { acc[i][0] = (V){0}; acc[i][1] = (V){0}; }                                             \
+    float *c = q->c + row * q->c_stride + column;                                                                              \
+    /* The tile of C is wanted at the end; asking for it now hides the wait. */                                                \
+    UNROLL for (int i = 0; i < MR; i++) __builtin_prefetch(c + (size_t)i * q->c_stride, 1);                                     \
+    if (along) {                                                                                                               \
+      const float *r[MR / 4];                                                                                                  \
+      UNROLL for (int i = 0; i < MR / 4; i++) r[i] = a + 4 * (size_t)i * step;                                                  \
+      size_t three = 3 * step;                                                                                                 \
+      for (size_t p = 0; p < k; p++, b += NR) {                                                                                \
+        V b0 = *(const V *)b, b1 = *(const V *)(b + W);                                                                        \
+        UNROLL for (int i = 0; i < MR; i++) {                                                                                  \
+          const float *at = r[i / 4];                                                                                          \
+          V x = at[i % 4 == 3 ? three : (size_t)(i % 4) * step] - (V){0};                                                       \
+          acc[i][0] = x * b0 + acc[i][0];                                                                                      \
+          acc[i][1] = x * b1 + acc[i][1];                                                                                      \
+        }                                                                                                                      \
+        UNROLL for (int i = 0; i < MR / 4; i++) { r[i]++; __asm__("" : "+r"(r[i])); }                                           \
+      }                                                                                                                        \
+    } else                                                                                                                     \
+      for (size_t p = 0; p < k; p++, b += NR, a += TILE) {                                                                      \
+        V b0 = *(const V *)b, b1 = *(const V *)(b + W);                                                                        \
+        UNROLL for (int i = 0; i < MR; i++) {                                                                                  \
+          V x = a[i] - (V){0};                                                                                                 \
+          acc[i][0] = x * b0 + acc[i][0];                                                                                      \
+          acc[i][1] = x * b1 + acc[i][1];                                                                                      \
+        }                                                                                                                      \
+      }                                                                                                                        \
+    NAME(store)(q, &acc[0][0], MR, row, column, first, last);                                                                  \
   }
-  if (height == MR && width == NR) {
-#pragma clang loop unroll(full)
-    for (int i = 0; i < MR; i++) {
-      NAME(unaligned) *y = (NAME(unaligned) *)(c + (size_t)i * c_stride);
-      V v0 = alpha * acc[i][0], v1 = alpha * acc[i][1];
+
+// C = f(alpha acc + C + bias + residual); f is ReLU or nothing, other functions follow by rows.
+LEVEL static inline __attribute__((always_inline)) void NAME(store)(const amaf_product *q, const V *acc, int height, size_t row, size_t column,
+                                                                    int first, int last) {
+  float *c = q->c + row * q->c_stride + column;
+  int add = !first || q->accumulate;
+  const float *bias = last && q->bias ? q->bias + column : 0;
+  const float *residual = last && q->residual ? q->residual + row * q->residual_stride + column : 0;
+  int relu = last && q->function == AMAF_RELU;
+  V alpha = q->alpha - (V){0};
+  if (column + NR <= q->n && row + (size_t)height <= q->rows) {
+    V b0 = bias ? *(const VU *)bias : (V){0}, b1 = bias ? *(const VU *)(bias + W) : (V){0};
+    UNROLL for (int i = 0; i < height; i++) {
+      VU *y = (VU *)(c + (size_t)i * q->c_stride);
+      V v0 = alpha * acc[2 * i], v1 = alpha * acc[2 * i + 1];
       if (add) { v0 += y[0]; v1 += y[1]; }
+      if (bias) { v0 += b0; v1 += b1; }
+      if (residual) {
+        const VU *r = (const VU *)(residual + (size_t)i * q->residual_stride);
+        v0 += r[0];
+        v1 += r[1];
+      }
+      if (relu) { v0 = __builtin_elementwise_max(v0, (V){0}); v1 = __builtin_elementwise_max(v1, (V){0}); }
       y[0] = v0;
       y[1] = v1;
     }
-  } else {
-    float tile[MR][NR];
-#pragma clang loop unroll(full)
-    for (int i = 0; i < MR; i++) {
-      *(NAME(unaligned) *)(tile[i]) = alpha * acc[i][0];
-      *(NAME(unaligned) *)(tile[i] + W) = alpha * acc[i][1];
-    }
-    for (size_t i = 0; i < height; i++)
-      for (size_t j = 0; j < width; j++) c[i * c_stride + j] = add ? c[i * c_stride + j] + tile[i][j] : tile[i][j];
+    return;
   }
+  float tile[TILE * NR];
+  UNROLL for (int i = 0; i < 2 * height; i++) *(VU *)(tile + i * W) = alpha * acc[i];
+  size_t rows = q->rows - row < (size_t)height ? q->rows - row : (size_t)height, width = q->n - column < NR ? q->n - column : NR;
+  for (size_t i = 0; i < rows; i++)
+    for (size_t j = 0; j < width; j++) {
+      float v = tile[i * NR + j];
+      if (add) v += c[i * q->c_stride + j];
+      if (bias) v += bias[j];
+      if (residual) v += residual[i * q->residual_stride + j];
+      c[i * q->c_stride + j] = relu && !(v > 0) ? 0 : v;
+    }
+}
+
+MICRO(4)
+MICRO(8)
+#if W == 16
+MICRO(12)
+#endif
+
+LEVEL static void NAME(tile)(const amaf_product *q, size_t k, const float *a, size_t step, int along, const float *b, size_t row, size_t column,
+                             size_t height, int first, int last) {
+#if W == 16
+  if (height > 8) return NAME(micro12)(q, k, a, step, along, b, row, column, first, last);
+#endif
+  if (height > 4) return NAME(micro8)(q, k, a, step, along, b, row, column, first, last);
+  NAME(micro4)(q, k, a, step, along, b, row, column, first, last);
 }
 
 // Panels first..<last of op(B) (k, n): panel j holds columns j NR ..< (j + 1) NR for every p, zeros beyond n.
-static void NAME(pack)(const float *b, size_t b_stride, int transposed, size_t k, size_t n, float *packed, size_t first, size_t last) {
+LEVEL static void NAME(pack)(const float *b, size_t b_stride, int transposed, size_t k, size_t n, float *packed, size_t first, size_t last) {
   for (size_t panel = first; panel < last; panel++) {
     float *out = packed + panel * k * NR;
     size_t column = panel * NR, width = n - column < NR ? n - column : NR;
     if (!transposed) {
-      for (size_t p = 0; p < k; p++, out += NR) {
-        const float *source = b + p * b_stride + column;
-        if (width == NR) memcpy(out, source, NR * sizeof(float));
-        else {
-          memcpy(out, source, width * sizeof(float));
-          memset(out + width, 0, (NR - width) * sizeof(float));
+      const float *source = b + column;
+      if (width == NR)
+        for (size_t p = 0; p < k; p++, out += NR, source += b_stride) {
+          V b0 = *(const VU *)source, b1 = *(const VU *)(source + W);
+          *(V *)out = b0;
+          *(V *)(out + W) = b1;
         }
-      }
+      else
+        for (size_t p = 0; p < k; p++, out += NR, source += b_stride)
+          for (size_t j = 0; j < NR; j++) out[j] = j < width ? source[j] : 0;
       continue;
     }
     for (size_t group = 0; group < NR; group += 8) {
@@ -75,57 +127,41 @@ static void NAME(pack)(const float *b, size_t b_stride, int transposed, size_t k
   }
 }
 
-// Rows of op(A) (rows, k) times panels first..<last; C begins at the first panel's column.
-static void NAME(multiply)(size_t rows, size_t k, size_t n, size_t first, size_t last, float alpha, const float *a, size_t a_stride, int transposed,
-                           const float *packed, int accumulate, float *c, size_t c_stride, float *scratch) {
-  size_t blocks = (k + 319) / 320, depth = blocks ? (k + blocks - 1) / blocks : 0;
-  if (k == 0) {
-    if (!accumulate)
-      for (size_t i = 0; i < rows; i++) memset(c + i * c_stride, 0, ((last * NR < n ? last * NR : n) - first * NR) * sizeof(float));
-    return;
-  }
-  for (size_t start = 0; start < k; start += depth) {
-    size_t count = k - start < depth ? k - start : depth;
-    int add = accumulate || start > 0;
-    // Tiles of op(A) as [p][MR], so that the inner loop reads one run of memory; not worth it for a panel or two.
-    int packs = transposed || last - first > 2;
-    if (packs && !transposed)
-      for (size_t i = 0; i < rows; i += MR) {
-        float *out = scratch + i * count, block[64];
-        size_t height = rows - i < MR ? rows - i : MR, p = 0;
-        for (; p + 8 <= count; p += 8)
-          for (size_t j = 0; j < MR; j += 8) {
-            size_t wide = MR - j < 8 ? MR - j : 8;
-            const float *pointers[8];
-            for (size_t l = 0; l < 8; l++) pointers[l] = a + (i + (j + l < height ? j + l : height - 1)) * a_stride + start + p;
-            gather8(pointers, block);
-            for (size_t q = 0; q < 8; q++) memcpy(out + (p + q) * MR + j, block + 8 * q, wide * sizeof(float));
-          }
-        for (; p < count; p++)
-          for (size_t j = 0; j < MR; j++) out[p * MR + j] = a[(i + (j < height ? j : height - 1)) * a_stride + start + p];
+// Rows first..<last of op(A) times panels first..<last, row block by row block.
+LEVEL static void NAME(multiply)(const amaf_product *q, size_t first_row, size_t last_row, size_t first_panel, size_t last_panel, float *scratch) {
+  size_t k = q->k, blocks = (k + DEPTH - 1) / DEPTH, depth = blocks ? (k + blocks - 1) / blocks : 0;
+  for (size_t top = first_row; top < last_row; top += ROWS) {
+    size_t bottom = last_row - top < ROWS ? last_row : top + ROWS;
+    for (size_t start = 0; start < k; start += depth) {
+      size_t count = k - start < depth ? k - start : depth;
+      int first = start == 0, last = start + count == k, along = !q->a_transposed;
+      // An odd number of cache lines from row to row keeps a tile's rows apart in the cache.
+      size_t step = along ? (count + 15) / 16 * 16 : count;
+      if (along && step / 16 % 2 == 0) step += 16;
+      // A tile of one or two panels is not worth a copy unless its rows collide in the cache.
+      int direct = along && !q->window && last_panel - first_panel <= 2 && q->a_stride % 256 != 0;
+      for (size_t row = top; row < bottom; row += TILE) {
+        size_t height = bottom - row < TILE ? bottom - row : TILE;
+        if (direct && height == TILE) continue;
+        gather_tile(q, row, height, TILE, start, count, step, scratch + (row - top) * step);
       }
-    if (transposed)
-      for (size_t i = 0; i < rows; i += MR) {
-        float *out = scratch + i * count;
-        size_t height = rows - i < MR ? rows - i : MR;
-        for (size_t p = 0; p < count; p++, out += MR) {
-          const float *source = a + (start + p) * a_stride + i;
-          for (size_t j = 0; j < MR; j++) out[j] = source[j < height ? j : height - 1];
+      for (size_t panel = first_panel; panel < last_panel; panel++) {
+        const float *b = q->packed + panel * k * NR + start * NR;
+        for (size_t row = top; row < bottom; row += TILE) {
+          size_t height = bottom - row < TILE ? bottom - row : TILE;
+          int here = direct && height == TILE;
+          NAME(tile)(q, count, here ? q->a + row * q->a_stride + start : scratch + (row - top) * step, here ? q->a_stride : step, along, b, row,
+                     panel * NR, height, first, last);
         }
-      }
-    for (size_t panel = first; panel < last; panel++) {
-      size_t column = panel * NR, width = n - column < NR ? n - column : NR;
-      for (size_t i = 0; i < rows; i += MR) {
-        size_t height = rows - i < MR ? rows - i : MR;
-        const float *pointers[MR];
-        // Rows beyond the last repeat it; what they give is not stored.
-        for (size_t j = 0; j < MR; j++)
-          pointers[j] = packs ? scratch + i * count + j : a + (i + (j < height ? j : height - 1)) * a_stride + start;
-        NAME(micro)(count, pointers, packs ? MR : 1, packed + panel * k * NR + start * NR, alpha, c + i * c_stride + (column - first * NR),
-                    c_stride, height, width, add);
+        if (last && q->function != AMAF_IDENTITY && q->function != AMAF_RELU) {
+          size_t column = panel * NR;
+          amaf_epilogue(q->c + top * q->c_stride + column, q->c_stride, 0, 0, 0, q->function, bottom - top, q->n - column < NR ? q->n - column : NR);
+        }
       }
     }
   }
 }
 
 #undef NR
+#undef UNROLL
+#undef MICRO

@@ -1,13 +1,12 @@
 internal import CKernels
 internal import COpenBLAS
 
-/// Matrix products, convolution and attention: everything that ends in OpenBLAS.
+/// Products of single rows, of few columns and inside attention: everything that ends in OpenBLAS.
 ///
-/// Parts are rectangles of the output whose borders depend on the shape alone. Rows of convolution patches are gathered
-/// per part into the lane's scratch, so the whole patch matrix never exists.
+/// Parts are rectangles of the output whose borders depend on the shape alone.
 extension CPUDevice {
     /// One single-threaded product of plain pointers.
-    private func sgemm(
+    func sgemm(
         _ m: Int, _ n: Int, _ k: Int, _ alpha: Float, _ a: UnsafePointer<Float>, _ aStride: Int, _ aT: Bool, _ b: UnsafePointer<Float>,
         _ bStride: Int, _ bT: Bool, _ beta: Float, _ c: UnsafeMutablePointer<Float>, _ cStride: Int
     ) {
@@ -43,6 +42,7 @@ extension CPUDevice {
 
     func gemm(_ g: GEMM) {
         if g.m == 0 || g.n == 0 { return }
+        if let product = PackedProduct(g) { return multiply(product) }
         let (a, b, c) = (g.a.pointer.floats, g.b.pointer.floats, g.c.floats)
         let (bias, residual) = (g.bias?.floats, g.residual?.pointer.floats)
         let needsEpilogue = bias != nil || residual != nil || g.activation != .identity
@@ -62,109 +62,6 @@ extension CPUDevice {
                     residual.map { $0 + rows.lowerBound * g.residual!.stride + columns.lowerBound }, g.residual?.stride ?? 0,
                     g.activation.rawValue, rows.count, columns.count)
             }
-        }
-    }
-
-    /// Patch rows gathered at a time: about 4 MB of patches, an even number of parts.
-    private static func patchRows(_ window: Window) -> Int {
-        let target = max(128, (1 << 20) / max(window.patch, 1))
-        let parts = max(2, (window.outRows + target - 1) / target)
-        let even = (parts + 1) / 2 * 2
-        return max(16, (window.outRows + even - 1) / even + 15) / 16 * 16
-    }
-
-    func convolution(_ c: Convolution) {
-        let w = c.window
-        if w.outRows == 0 { return }
-        if w.positions == 1, w.stride == 1, w.padding == 0 {
-            var g = GEMM(
-                m: w.outRows, n: c.filters, k: w.channels, a: MatrixView(c.x, stride: w.channels),
-                b: MatrixView(c.w, stride: w.channels, transposed: true), c: c.y, cStride: c.filters)
-            g.bias = c.bias
-            g.residual = c.residual.map { MatrixView($0, stride: c.filters) }
-            g.activation = c.activation
-            return gemm(g)
-        }
-        var window = w.c
-        let (x, weights, y, bias, residual) = (c.x.floats, c.w.floats, c.y.floats, c.bias?.floats, c.residual?.floats)
-        let size = Self.patchRows(w)
-        pool.run((w.outRows + size - 1) / size) { part, lane in
-            let first = part * size
-            let rows = min(size, w.outRows - first)
-            let patches = scratch.ofLane(lane, floats: size * w.patch)
-            amaf_im2col(&window, x, patches, first, first + rows, 0, w.positions)
-            let target = y + first * c.filters
-            sgemm(rows, c.filters, w.patch, 1, patches, w.patch, false, weights, w.patch, true, 0, target, c.filters)
-            if bias != nil || residual != nil || c.activation != .identity {
-                amaf_epilogue(
-                    target, c.filters, bias, residual.map { $0 + first * c.filters }, c.filters, c.activation.rawValue, rows, c.filters)
-            }
-        }
-    }
-
-    func convolutionInputGradient(_ c: Convolution) {
-        let w = c.window
-        if w.images == 0 { return }
-        var window = w.c
-        let plane = w.outHeight * w.outWidth
-        let (inSize, outSize) = (w.height * w.width * w.channels, plane * c.filters)
-        // Whole images per part, since neighbouring windows of one image write the same pixels.
-        let wanted = max(1, min((1 << 20) / max(plane * w.patch, 1), (w.images + 1) / 2))
-        let parts = ((w.images + wanted - 1) / wanted + 1) / 2 * 2
-        let size = (w.images + parts - 1) / parts
-        let (x, weights, y, bias) = (c.x.floats, c.w.floats, c.y.floats, c.bias?.floats)
-        pool.run((w.images + size - 1) / size) { part, lane in
-            let first = part * size
-            let images = min(size, w.images - first)
-            let rows = images * plane
-            let patches = scratch.ofLane(lane, floats: size * plane * w.patch)
-            sgemm(rows, w.patch, c.filters, 1, y + first * outSize, c.filters, false, weights, w.patch, false, 0, patches, w.patch)
-            for i in 0..<images {
-                let image = x + (first + i) * inSize
-                if !c.accumulate { amaf_fill(image, 0, inSize) }
-                amaf_col2im(&window, patches + i * plane * w.patch, image)
-            }
-            if bias != nil || c.activation != .identity {
-                amaf_epilogue(
-                    x + first * inSize, w.channels, bias, nil, 0, c.activation.rawValue, images * w.height * w.width, w.channels)
-            }
-        }
-    }
-
-    func convolutionWeightGradient(_ c: Convolution) {
-        let w = c.window
-        if w.outRows == 0 { return }
-        if w.positions == 1, w.stride == 1, w.padding == 0 {
-            var g = GEMM(
-                m: c.filters, n: w.channels, k: w.outRows, a: MatrixView(c.y, stride: c.filters, transposed: true),
-                b: MatrixView(c.x, stride: w.channels), c: c.w, cStride: w.channels)
-            g.accumulate = true
-            return gemm(g)
-        }
-        var window = w.c
-        let (x, weights, y) = (c.x.floats, c.w.floats, c.y.floats)
-        let size = max(128, (1 << 19) / max(w.patch, 1))
-        // Row groups with their own sums; few where the weights are large, since every group needs a copy of them.
-        let weightCount = c.filters * w.patch
-        let groups = max(1, min(weightCount > 1 << 18 ? 2 : 8, (w.outRows + size - 1) / size))
-        let groupRows = (w.outRows + groups - 1) / groups
-        let partial = scratch.shared(floats: groups * weightCount)
-        pool.run(groups) { part, lane in
-            let sums = partial + part * weightCount
-            let end = min(w.outRows, (part + 1) * groupRows)
-            var beta: Float = 0
-            let patches = scratch.ofLane(lane, floats: size * w.patch)
-            for first in stride(from: part * groupRows, to: end, by: size) {
-                let rows = min(size, end - first)
-                amaf_im2col(&window, x, patches, first, first + rows, 0, w.positions)
-                sgemm(
-                    c.filters, w.patch, rows, 1, y + first * c.filters, c.filters, true, patches, w.patch, false, beta, sums, w.patch)
-                beta = 1
-            }
-            if beta == 0 { amaf_fill(sums, 0, weightCount) }
-        }
-        pointwise(weightCount) { i, n in
-            for group in 0..<groups { amaf_combine(weights + i, 1, partial + group * weightCount + i, 1, weights + i, n) }
         }
     }
 

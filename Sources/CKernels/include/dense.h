@@ -107,15 +107,35 @@ void amaf_resample_columns(const float *in, float *out, size_t out_height, size_
 /// Keeps 12 chains of fused multiply-adds in registers for `rounds` rounds; returns the number of floating-point operations.
 double amaf_fma_burn(size_t rounds, float *sink);
 
-/// Columns per packed panel; 0 where the processor lacks AVX2 and FMA and BLAS must do. Rows per tile.
+/// C = f(alpha op(A) op(B) + C + bias + residual): C (rows, n), op(A) (rows, k), packed op(B) (k, n). bias and residual may be
+/// null; C is read only to accumulate. With a window, A is an NHWC image batch and op(A) its patches: row (image, oy, ox),
+/// column (ky, kx, channel).
+typedef struct {
+  size_t rows, k, n;
+  const float *a;
+  size_t a_stride;
+  int a_transposed;
+  const amaf_window *window;
+  const float *packed;
+  float alpha;
+  int accumulate;
+  const float *bias, *residual;
+  size_t residual_stride;
+  int function;
+  float *c;
+  size_t c_stride;
+} amaf_product;
+
+/// Columns per packed panel; 0 where the processor lacks AVX2 and FMA and BLAS must do.
 size_t amaf_gemm_panel(void);
-size_t amaf_gemm_tile(void);
 /// Packs panels first..<last of op(B) (k, n) into `packed` (64-byte aligned, panels * k * amaf_gemm_panel() floats in all).
 void amaf_gemm_pack(const float *b, size_t b_stride, int transposed, size_t k, size_t n, float *packed, size_t first, size_t last);
-/// C = alpha op(A) op(B) (+ C) for `rows` rows of op(A) and panels first..<last; `c` points at the first panel's column.
-/// `scratch` holds (rows + amaf_gemm_tile()) * min(k, 320) floats.
-void amaf_gemm_multiply(size_t rows, size_t k, size_t n, size_t first, size_t last, float alpha, const float *a, size_t a_stride, int transposed,
-                        const float *packed, int accumulate, float *c, size_t c_stride, float *scratch);
+/// Packs patches first_row ..< first_row + k of an image batch as op(B) (k, patch); `row` holds the patch's panels.
+void amaf_gemm_pack_patches(const amaf_window *w, const float *x, size_t first_row, size_t k, float *packed, float *row);
+/// Rows and panels first..<last of the product; the bits of an element do not depend on the split. `scratch` holds
+/// amaf_gemm_scratch() floats, aligned to 64 bytes.
+void amaf_gemm_multiply(const amaf_product *product, size_t first_row, size_t last_row, size_t first_panel, size_t last_panel, float *scratch);
+size_t amaf_gemm_scratch(void);
 
 // Lanes: threads that share the parts of one job. A part never knows which lane runs it.
 typedef struct amaf_lanes amaf_lanes;
