@@ -10,11 +10,35 @@ package enum Gzip {
     /// - Throws: `dataset.truncated` when the stream ends early, `dataset.damaged` when it is no gzip or its checksum is wrong.
     @discardableResult
     package static func decompress(_ source: String, to target: String) throws(AMAFError) -> Int {
-        try MappedFile(source).withBytes { (bytes) throws(AMAFError) in try decompress(bytes, place: source, to: target) }
+        let out = try FileWriter(target)
+        let total = try MappedFile(source).withBytes { (bytes) throws(AMAFError) in
+            try decompress(bytes, place: source) { (piece) throws(AMAFError) in try out.write(Array(piece)) }
+        }
+        try out.close()
+        return total
     }
 
-    private static func decompress(_ input: UnsafeRawBufferPointer, place source: String, to target: String) throws(AMAFError) -> Int {
-        let out = try FileWriter(target)
+    /// The plain bytes of a small file.
+    ///
+    /// - Throws: as `decompress`, and `dataset.too-large` beyond `limit` bytes.
+    package static func decompressed(_ source: String, limit: Int) throws(AMAFError) -> [UInt8] {
+        try MappedFile(source).withBytes { (bytes) throws(AMAFError) in
+            var plain: [UInt8] = []
+            _ = try decompress(bytes, place: source) { (piece) throws(AMAFError) in
+                guard plain.count + piece.count <= limit else {
+                    throw AMAFError(
+                        "dataset.too-large", "The compressed file holds more than \(limit) bytes", place: source,
+                        remedy: "Check that it is the file you mean; split it if it is.")
+                }
+                plain += piece
+            }
+            return plain
+        }
+    }
+
+    private static func decompress(
+        _ input: UnsafeRawBufferPointer, place source: String, write: (ArraySlice<UInt8>) throws(AMAFError) -> Void
+    ) throws(AMAFError) -> Int {
         var stream = z_stream()
         // 16 + the largest window: gzip framing only.
         guard inflateInit2_(&stream, 16 + 15, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size)) == Z_OK else {
@@ -50,7 +74,7 @@ package enum Gzip {
             }
             consumed += available - Int(stream.avail_in)
             total += made
-            try out.write(Array(piece[0..<made]))
+            try write(piece[0..<made])
             switch status {
             case Z_OK: break
             case Z_STREAM_END: isInsideMember = false
@@ -62,7 +86,6 @@ package enum Gzip {
                     place: source, remedy: "Delete the file and get it again.")
             }
         }
-        try out.close()
         return total
     }
 
