@@ -88,7 +88,8 @@ let rooms: [Room] = [
         [
             "Primitives", "Datasets", "Manifests", "Stages", "WeakSupervision", "Scheduling", "WireProtocol", "Messaging", "Telemetry",
             "Storage",
-            "Integrations", "CoordinatorService", "Evaluation", "ActiveLearning", "Aggregation", "ProgramOptions",
+            "Integrations", "CoordinatorService", "Evaluation", "ActiveLearning", "Aggregation", "ProgramOptions", "Kernels",
+            "NeuralNetworks", "Models",
         ], packages: ["ArgumentParser", "Logging"]),
     tool(
         "amaf-coordinator", ["Primitives", "Storage", "Manifests", "Telemetry", "CoordinatorService", "ProgramOptions"],

@@ -125,7 +125,7 @@ extension DatasetManifest {
 }
 
 extension YAMLMapping {
-    fileprivate mutating func digest(_ key: String) throws(AMAFError) -> Digest? {
+    mutating func digest(_ key: String) throws(AMAFError) -> Digest? {
         guard let written = try text(key) else { return nil }
         guard let digest = Digest(hex: written.lowercased()) else {
             throw error(

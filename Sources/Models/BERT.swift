@@ -58,7 +58,12 @@ package final class BERT: Sendable {
     /// - Parameter prefix: `bert.` in checkpoints with a head, empty in bare ones.
     package init(_ configuration: Configuration, prefix: String = "", _ store: ParameterStore) throws(AMAFError) {
         let c = configuration
-        guard c.num_attention_heads > 0, c.hidden_size % c.num_attention_heads == 0 else {
+        try ModelFolder.requireSizes([
+            ("vocab_size", c.vocab_size), ("hidden_size", c.hidden_size), ("num_hidden_layers", c.num_hidden_layers),
+            ("num_attention_heads", c.num_attention_heads), ("intermediate_size", c.intermediate_size),
+            ("max_position_embeddings", c.max_position_embeddings), ("type_vocab_size", c.type_vocab_size),
+        ])
+        guard c.hidden_size % c.num_attention_heads == 0 else {
             throw AMAFError("model.configuration", "\(c.num_attention_heads) heads on a width of \(c.hidden_size)")
         }
         self.configuration = c
@@ -102,6 +107,15 @@ package final class BERT: Sendable {
 
     package var device: any ComputeDevice { positions.value.device }
 
+    /// The parameters that learn when `frozen` layers and the embeddings stay as they are; all of them for 0.
+    package func parameters(above frozen: Int) -> [Parameter] {
+        guard frozen > 0 else { return parameters }
+        let upper = (frozen..<max(frozen, layers.count)).map { ".layer.\($0)." }
+        return parameters.filter { parameter in
+            parameter.name.contains("pooler.") || upper.contains { parameter.name.contains($0) }
+        }
+    }
+
     /// Texts of ids padded to one length, with what is padding.
     package struct Batch: Sendable {
         package var ids: [Int32]
@@ -126,9 +140,14 @@ package final class BERT: Sendable {
     }
 
     /// The last layer's output (count, length, hidden); all token types are 0.
-    /// - Parameter trace: called with the input of the first layer (0) and the output of every layer.
-    package func callAsFunction(_ batch: Batch, tape: Tape? = nil, trace: ((Int, Tensor) -> Void)? = nil) -> Tensor {
+    /// - Parameters:
+    ///   - frozen: so many layers, and the embeddings below them, are left off the tape. With 0 everything is on it.
+    ///   - trace: called with the input of the first layer (0) and the output of every layer.
+    package func callAsFunction(
+        _ batch: Batch, tape whole: Tape? = nil, frozen: Int = 0, trace: ((Int, Tensor) -> Void)? = nil
+    ) -> Tensor {
         let c = configuration
+        var tape = frozen > 0 ? nil : whole
         precondition(
             batch.length <= c.max_position_embeddings, "texts of \(batch.length) tokens for \(c.max_position_embeddings) positions")
         let shape = [batch.count, batch.length]
@@ -140,6 +159,7 @@ package final class BERT: Sendable {
         let scale = 1 / Float(c.hidden_size / c.num_attention_heads).squareRoot()
         trace?(0, x)
         for (i, layer) in layers.enumerated() {
+            if i >= frozen { tape = whole }
             let attended = ScaledDotProduct.attend(
                 q: layer.q(x, tape: tape), k: layer.k(x, tape: tape), v: layer.v(x, tape: tape), heads: c.num_attention_heads, scale: scale,
                 keyBias: keyBias, tape: tape)
@@ -166,14 +186,17 @@ package final class BERT: Sendable {
     ///
     /// Texts of like length share a batch, so little is spent on padding; a text's batch depends on the texts given, its
     /// numbers only within rounding.
-    package func embed(_ texts: [[Int32]], batch size: Int = 32) -> [Float] {
+    /// - Parameter firstTokenOnly: the first token's output instead of the mean over tokens.
+    package func embed(_ texts: [[Int32]], batch size: Int = 32, firstTokenOnly: Bool = false) -> [Float] {
         let order = texts.indices.sorted { (texts[$0].count, $0) < (texts[$1].count, $1) }
         let width = configuration.hidden_size
         var out = [Float](repeating: 0, count: texts.count * width)
         for start in stride(from: 0, to: order.count, by: size) {
             let rows = order[start..<min(order.count, start + size)]
             let batch = Batch(rows.map { texts[$0] })
-            let values = Operations.normalizeRows(meanPooled(self(batch), batch)).values()
+            let hidden = self(batch)
+            let pooled = firstTokenOnly ? Operations.token(hidden, at: 0) : meanPooled(hidden, batch)
+            let values = Operations.normalizeRows(pooled).values()
             for (i, row) in rows.enumerated() {
                 out.replaceSubrange(row * width..<(row + 1) * width, with: values[i * width..<(i + 1) * width])
             }

@@ -59,6 +59,9 @@ package enum CLIP {
         package var eos_token_id = 49407
         package var projection_dim = 512
 
+        /// The end mark. Early configurations say 2, which is the number sign; the reference takes the largest id then.
+        package var endToken: Int { eos_token_id == 2 ? vocab_size - 1 : eos_token_id }
+
         private enum CodingKeys: String, CodingKey {
             case hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, vocab_size, max_position_embeddings, hidden_act,
                 layer_norm_eps, eos_token_id, projection_dim
@@ -141,6 +144,11 @@ package final class CLIPImageEncoder: Sendable {
     /// Tensor names as `vision_model.…` and `visual_projection.weight`.
     package init(_ configuration: CLIP.VisionConfiguration, _ store: ParameterStore) throws(AMAFError) {
         let c = configuration
+        try ModelFolder.requireSizes([
+            ("hidden_size", c.hidden_size), ("intermediate_size", c.intermediate_size), ("num_hidden_layers", c.num_hidden_layers),
+            ("num_attention_heads", c.num_attention_heads), ("num_channels", c.num_channels), ("image_size", c.image_size),
+            ("patch_size", c.patch_size), ("projection_dim", c.projection_dim),
+        ])
         guard c.image_size % c.patch_size == 0, c.hidden_size % c.num_attention_heads == 0 else {
             throw AMAFError(
                 "model.configuration", "Patches of \(c.patch_size) on \(c.image_size), \(c.num_attention_heads) heads on \(c.hidden_size)")
@@ -224,6 +232,9 @@ package final class CLIPImageEncoder: Sendable {
         return projection.map { $0(pooled, tape: tape) } ?? pooled
     }
 
+    /// The width of an embedding: of the shared space, or the tower's own where the checkpoint has no projection.
+    package var embeddingWidth: Int { projection == nil ? configuration.hidden_size : configuration.projection_dim }
+
     /// Embeddings of unit length for images (N, size, size, channels) from `ImagePreprocessor`, on the host, row by row.
     package func embed(_ images: [Float], count: Int, batch: Int = 32) -> [Float] {
         let c = configuration
@@ -266,6 +277,16 @@ package final class CLIPTextEncoder: Sendable {
     /// Tensor names as `text_model.…` and `text_projection.weight`.
     package init(_ configuration: CLIP.TextConfiguration, _ store: ParameterStore) throws(AMAFError) {
         let c = configuration
+        try ModelFolder.requireSizes([
+            ("hidden_size", c.hidden_size), ("intermediate_size", c.intermediate_size), ("num_hidden_layers", c.num_hidden_layers),
+            ("num_attention_heads", c.num_attention_heads), ("vocab_size", c.vocab_size),
+            ("max_position_embeddings", c.max_position_embeddings), ("projection_dim", c.projection_dim),
+        ])
+        guard c.hidden_size % c.num_attention_heads == 0, (0..<c.vocab_size).contains(c.eos_token_id) else {
+            throw AMAFError(
+                "model.configuration",
+                "\(c.num_attention_heads) heads on \(c.hidden_size), end mark \(c.eos_token_id) of \(c.vocab_size) pieces")
+        }
         self.configuration = c
         let activation = try UnaryFunction(checkpointName: c.hidden_act)
         tokens = try Embedding(store, "text_model.embeddings.token_embedding", count: c.vocab_size, columns: c.hidden_size)
@@ -302,7 +323,7 @@ package final class CLIPTextEncoder: Sendable {
         let length = ids.map(\.count).max() ?? 0
         precondition(
             length > 0 && length <= c.max_position_embeddings, "texts of \(length) tokens for \(c.max_position_embeddings) positions")
-        let end = Int32(c.eos_token_id)
+        let end = Int32(c.endToken)
         let padded = ids.flatMap { $0 + [Int32](repeating: end, count: length - $0.count) }
         let device = positions.value.device
         var x = tokens(padded, [ids.count, length], tape: tape)
@@ -331,6 +352,9 @@ package final class CLIPTextEncoder: Sendable {
     private func addPositions(_ x: Tensor, length: Int, tape: Tape?) -> Tensor {
         Operations.addLeadingRows(x, positions, rows: length, tape: tape)
     }
+
+    /// As the image tower's.
+    package var embeddingWidth: Int { projection == nil ? configuration.hidden_size : configuration.projection_dim }
 
     /// Embeddings of unit length, row by row.
     package func embed(_ ids: [[Int32]], batch: Int = 32) -> [Float] {

@@ -170,21 +170,35 @@ package final class BERTClassifier: Sendable {
             .init(features: encoder.configuration.hidden_size, classes: classes), ParameterStore(seed: seed, on: encoder.device))
     }
 
-    package func logits(_ texts: [[Int32]], tape: Tape? = nil) -> Tensor {
+    /// - Parameter frozen: layers, with the embeddings below them, that the tape does not see.
+    package func logits(_ texts: [[Int32]], tape: Tape? = nil, frozen: Int = 0) -> Tensor {
+        head(pooled(texts, tape: tape, frozen: frozen), tape: tape)
+    }
+
+    private func pooled(_ texts: [[Int32]], tape: Tape?, frozen: Int) -> Tensor {
         let batch = BERT.Batch(texts)
-        let hidden = encoder(batch, tape: tape)
-        return head(pooling == .pooler ? encoder.pooled(hidden, tape: tape) : encoder.meanPooled(hidden, batch, tape: tape), tape: tape)
+        let hidden = encoder(batch, tape: tape, frozen: frozen)
+        return pooling == .pooler ? encoder.pooled(hidden, tape: tape) : encoder.meanPooled(hidden, batch, tape: tape)
+    }
+
+    /// What the head sees, row by row: features to train it alone on.
+    package func features(_ texts: [[Int32]], batch: Int = 32) -> [Float] {
+        stride(from: 0, to: texts.count, by: batch).flatMap { start in
+            pooled(Array(texts[start..<min(texts.count, start + batch)]), tape: nil, frozen: 0).values()
+        }
     }
 
     /// Trains encoder and head together; with a pooling that leaves the pooler out, the pooler stays as it is.
+    ///
+    /// - Parameter frozen: so many layers, and the embeddings, stay as they are; all layers would leave the head alone.
     @discardableResult
     package func fineTune(
-        _ texts: [[Int32]], targets: [Float], _ configuration: ClassifierTrainer.Configuration
+        _ texts: [[Int32]], targets: [Float], frozen: Int = 0, _ configuration: ClassifierTrainer.Configuration
     ) throws(AMAFError) -> [Double] {
         let trainer = ClassifierTrainer(
-            encoder.parameters + head.parameters, classes: head.configuration.classes, on: encoder.device, configuration)
+            encoder.parameters(above: frozen) + head.parameters, classes: head.configuration.classes, on: encoder.device, configuration)
         return try trainer.train(targets: targets) { (samples, tape) throws(AMAFError) in
-            logits(samples.map { texts[$0] }, tape: tape)
+            logits(samples.map { texts[$0] }, tape: tape, frozen: frozen)
         }
     }
 

@@ -14,14 +14,22 @@ package struct ImagePreprocessor: Sendable, Hashable {
     package var filter: Filter
     package var mean: [Float]
     package var deviation: [Float]
+    /// Both sides become `resizeTo`, whatever the shape was.
+    package var squashes: Bool
+    /// Channels are read blue first, as Caffe's networks want them; mean and deviation are in that order.
+    package var isBGR: Bool
 
-    package init(size: Int, resizeTo: Int? = nil, filter: Filter, mean: [Float], deviation: [Float]) {
+    package init(
+        size: Int, resizeTo: Int? = nil, filter: Filter, mean: [Float], deviation: [Float], squashes: Bool = false, isBGR: Bool = false
+    ) {
         precondition(mean.count == deviation.count && size > 0 && resizeTo ?? size >= size, "a crop of \(size) from \(resizeTo ?? size)")
         self.size = size
         self.resizeTo = resizeTo ?? size
         self.filter = filter
         self.mean = mean
         self.deviation = deviation
+        self.squashes = squashes
+        self.isBGR = isBGR
     }
 
     /// OpenAI's CLIP.
@@ -43,14 +51,17 @@ package struct ImagePreprocessor: Sendable, Hashable {
         )
         precondition(channels == mean.count || channels == 1, "\(channels) channels for \(mean.count)")
         let scale = Double(resizeTo) / Double(min(width, height))
-        let (outWidth, outHeight) = width <= height ? (resizeTo, Int(Double(height) * scale)) : (Int(Double(width) * scale), resizeTo)
+        let (outWidth, outHeight) =
+            squashes
+            ? (resizeTo, resizeTo) : width <= height ? (resizeTo, Int(Double(height) * scale)) : (Int(Double(width) * scale), resizeTo)
         let resized = Self.resize(pixels, width: width, height: height, channels: channels, toWidth: outWidth, toHeight: outHeight, filter)
         let (left, top) = (Int((Double(outWidth - size) / 2).rounded()), Int((Double(outHeight - size) / 2).rounded()))
         var out = [Float](repeating: 0, count: size * size * mean.count)
         for y in 0..<size {
             for x in 0..<size {
                 for c in mean.indices {
-                    let value = resized[((y + top) * outWidth + x + left) * channels + (channels == 1 ? 0 : c)]
+                    let from = channels == 1 ? 0 : isBGR ? channels - 1 - c : c
+                    let value = resized[((y + top) * outWidth + x + left) * channels + from]
                     out[(y * size + x) * mean.count + c] = (Float(value) / 255 - mean[c]) / deviation[c]
                 }
             }

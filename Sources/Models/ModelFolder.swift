@@ -26,18 +26,50 @@ package struct ModelFolder: Sendable {
         }
     }
 
-    /// The architecture's `model_type`, for instance `bert`.
-    package func modelType() throws(AMAFError) -> String { try configuration(TypeOnly.self).model_type ?? "" }
-    private struct TypeOnly: Decodable { var model_type: String? }
+    package func has(_ name: String) -> Bool { FileManager.default.fileExists(atPath: file(name)) }
 
-    /// - Throws: `model.configuration`.
-    package func configuration<C: Decodable>(_ type: C.Type) throws(AMAFError) -> C {
-        let data = try data("config.json")
+    /// The architecture's `model_type`, for instance `bert`; `resnet` for timm's residual networks, which have none.
+    package func modelType() throws(AMAFError) -> String {
+        let found = try configuration(TypeOnly.self)
+        return found.model_type ?? (found.architecture?.hasPrefix("resnet") == true ? "resnet" : "")
+    }
+    private struct TypeOnly: Decodable {
+        var model_type: String?
+        var architecture: String?
+    }
+
+    /// - Throws: `model.missing-file`, `model.configuration`.
+    package func configuration<C: Decodable>(_ type: C.Type) throws(AMAFError) -> C { try decode("config.json", type) }
+
+    func decode<C: Decodable>(_ name: String, _ type: C.Type) throws(AMAFError) -> C {
+        let data = try data(name)
         do { return try JSONDecoder().decode(C.self, from: data) } catch {
             throw AMAFError(
-                "model.configuration", "config.json does not describe a \(C.self): \(error)", place: file("config.json"),
+                "model.configuration", "\(name) does not describe such a model: \(Self.reason(error))", place: file(name),
                 remedy: "The folder holds another architecture, or a field is missing.")
         }
+    }
+
+    /// What a decoder found, without Swift's own spelling of it.
+    private static func reason(_ error: any Error) -> String {
+        func path(_ context: DecodingError.Context) -> String { context.codingPath.map(\.stringValue).joined(separator: ".") }
+        switch error as? DecodingError {
+        case .keyNotFound(let key, _)?: return "the field '\(key.stringValue)' is missing"
+        case .typeMismatch(_, let context)?, .valueNotFound(_, let context)?: return "the field '\(path(context))' is of another type"
+        case .dataCorrupted(let context)?:
+            return context.codingPath.isEmpty ? "it is no JSON" : "\(path(context)): \(context.debugDescription)"
+        default: return error.localizedDescription
+        }
+    }
+
+    /// Sizes out of a file that nobody has checked: at least 1, and small enough that no product of three overflows.
+    ///
+    /// - Throws: `model.configuration`.
+    static func requireSizes(_ sizes: [(String, Int)]) throws(AMAFError) {
+        guard let (name, size) = sizes.first(where: { $0.1 < 1 || $0.1 > 1 << 20 }) else { return }
+        throw AMAFError(
+            "model.configuration", "config.json gives \(name) as \(size)",
+            remedy: "It must be between 1 and \(1 << 20): use the model's own file.")
     }
 
     package func weights() throws(AMAFError) -> Safetensors { try Safetensors(path: file("model.safetensors")) }

@@ -16,13 +16,42 @@ package final class ResNet: Sendable {
         package var labels = 1000
         /// 4 in every public bottleneck network.
         package var reduction = 4
+        /// Whether a bottleneck's first convolution carries the stride, as in He et al. and Caffe, or its second (the rule today).
+        package var downsample_in_bottleneck = false
+        /// Where the max pool is padded; our own key.
+        package var pool_padding = PoolPadding.both
+
+        package enum PoolPadding: String, Sendable, Hashable, Codable {
+            /// One place on every side.
+            case both
+            /// One place at the bottom and the right, TensorFlow's `SAME` on even sizes.
+            case end
+        }
 
         private enum CodingKeys: String, CodingKey {
-            case num_channels, embedding_size, hidden_sizes, depths, layer_type, num_labels, id2label
+            case num_channels, embedding_size, hidden_sizes, depths, layer_type, num_labels, id2label, downsample_in_bottleneck,
+                downsample_in_first_stage, pool_padding, architecture, num_classes
         }
         package init() {}
         package init(from decoder: any Decoder) throws {
             let c = try decoder.container(keyedBy: CodingKeys.self)
+            // timm names the whole shape in one word.
+            if let architecture = try c.decodeIfPresent(String.self, forKey: .architecture) {
+                guard let shape = Self.shapes[String(architecture.prefix { $0 != "." })] else {
+                    throw DecodingError.dataCorruptedError(
+                        forKey: .architecture, in: c,
+                        debugDescription: "'\(architecture)' is none of \(Self.shapes.keys.sorted().joined(separator: ", "))")
+                }
+                (depths, layer_type) = (shape.depths, shape.isBasic ? "basic" : "bottleneck")
+                if shape.isBasic { hidden_sizes = [64, 128, 256, 512] }
+                labels = try c.decodeIfPresent(Int.self, forKey: .num_classes) ?? labels
+            }
+            guard try c.decodeIfPresent(Bool.self, forKey: .downsample_in_first_stage) != true else {
+                throw DecodingError.dataCorruptedError(
+                    forKey: .downsample_in_first_stage, in: c, debugDescription: "a stride in the first stage is not supported")
+            }
+            downsample_in_bottleneck = try c.decodeIfPresent(Bool.self, forKey: .downsample_in_bottleneck) ?? false
+            pool_padding = try c.decodeIfPresent(PoolPadding.self, forKey: .pool_padding) ?? .both
             num_channels = try c.decodeIfPresent(Int.self, forKey: .num_channels) ?? num_channels
             embedding_size = try c.decodeIfPresent(Int.self, forKey: .embedding_size) ?? embedding_size
             hidden_sizes = try c.decodeIfPresent([Int].self, forKey: .hidden_sizes) ?? hidden_sizes
@@ -31,6 +60,23 @@ package final class ResNet: Sendable {
             labels =
                 try c.decodeIfPresent([String: String].self, forKey: .id2label)?.count
                 ?? c.decodeIfPresent(Int.self, forKey: .num_labels) ?? labels
+        }
+
+        private static let shapes: [String: (depths: [Int], isBasic: Bool)] = [
+            "resnet18": ([2, 2, 2, 2], true), "resnet34": ([3, 4, 6, 3], true), "resnet50": ([3, 4, 6, 3], false),
+            "resnet101": ([3, 4, 23, 3], false), "resnet152": ([3, 8, 36, 3], false),
+        ]
+
+        /// - Throws: `model.configuration`.
+        func validate() throws(AMAFError) {
+            guard hidden_sizes.count == depths.count, !depths.isEmpty, ["basic", "bottleneck"].contains(layer_type) else {
+                throw AMAFError("model.configuration", "Stages \(hidden_sizes) with depths \(depths) of \(layer_type) blocks")
+            }
+            try ModelFolder.requireSizes([("num_channels", num_channels), ("embedding_size", embedding_size)])
+            try ModelFolder.requireSizes(hidden_sizes.map { ("hidden_sizes", $0) } + depths.map { ("depths", $0) })
+            guard layer_type == "basic" || hidden_sizes.allSatisfy({ $0 % reduction == 0 }) else {
+                throw AMAFError("model.configuration", "Bottlenecks of widths \(hidden_sizes), which \(reduction) does not divide")
+            }
         }
     }
 
@@ -104,7 +150,7 @@ package final class ResNet: Sendable {
     package let configuration: Configuration
     package let parameters: [Parameter]
     private let stem: Unit
-    private let pool = MaxPool2D(size: 3, stride: 2, padding: 1)
+    private let pool: MaxPool2D
     private let blocks: [Block]
     private let classifier: Linear?
 
@@ -113,10 +159,9 @@ package final class ResNet: Sendable {
         _ configuration: Configuration, naming: Naming = .huggingFace, prefix: String = "resnet.", _ store: ParameterStore
     ) throws(AMAFError) {
         let c = configuration
-        guard c.hidden_sizes.count == c.depths.count, !c.depths.isEmpty, ["basic", "bottleneck"].contains(c.layer_type) else {
-            throw AMAFError("model.configuration", "Stages \(c.hidden_sizes) with depths \(c.depths) of \(c.layer_type) blocks")
-        }
+        try c.validate()
         self.configuration = c
+        pool = MaxPool2D(size: 3, stride: 2, padding: c.pool_padding == .both ? 1 : 0)
         switch naming {
         case .huggingFace:
             stem = try Unit(
@@ -133,7 +178,10 @@ package final class ResNet: Sendable {
                 let inner = c.layer_type == "bottleneck" ? width / c.reduction : width
                 let shape: [(inputs: Int, outputs: Int, window: Int, stride: Int)] =
                     c.layer_type == "bottleneck"
-                    ? [(channels, inner, 1, 1), (inner, inner, 3, step), (inner, width, 1, 1)]
+                    ? [
+                        (channels, inner, 1, c.downsample_in_bottleneck ? step : 1),
+                        (inner, inner, 3, c.downsample_in_bottleneck ? 1 : step), (inner, width, 1, 1),
+                    ]
                     : [(channels, width, 3, step), (width, width, 3, 1)]
                 let block = naming == .huggingFace ? "\(prefix)encoder.stages.\(stage).layers.\(index)" : "layer\(stage + 1).\(index)"
                 var units: [Unit] = []
@@ -190,7 +238,7 @@ package final class ResNet: Sendable {
     ///
     /// - Parameter trace: called with the input of the first block (0) and the output of every block.
     package func features(_ images: Tensor, trace: ((Int, Tensor) -> Void)? = nil) -> Tensor {
-        var x = pool(stem(images, activation: .relu))
+        var x = pooled(stem(images, activation: .relu))
         trace?(0, x)
         for (i, block) in blocks.enumerated() {
             x = block(x)
@@ -207,10 +255,20 @@ package final class ResNet: Sendable {
 
     /// The forward pass of training: batch statistics, everything on the tape. Call `fold` when training is over.
     package func train(_ images: Tensor, tape: Tape?) -> Tensor {
-        var x = pool(stem.train(images, relu: true, tape: tape), tape: tape)
+        let features = trainFeatures(images, tape: tape)
+        return classifier.map { $0(features, tape: tape) } ?? features
+    }
+
+    /// `train` without the classifier: (N, featureCount).
+    package func trainFeatures(_ images: Tensor, tape: Tape?) -> Tensor {
+        var x = pooled(stem.train(images, relu: true, tape: tape), tape: tape)
         for block in blocks { x = block.train(x, tape: tape) }
         let flat = Operations.reshape(x, [x.dimension(0), x.dimension(1) * x.dimension(2), x.dimension(3)], tape: tape)
-        let pooled = Operations.pool(flat, tape: tape)
-        return classifier.map { $0(pooled, tape: tape) } ?? pooled
+        return Operations.pool(flat, tape: tape)
+    }
+
+    /// The max pool. After a ReLU a border of zeros never wins over what is under the window, so zeros serve as padding.
+    private func pooled(_ x: Tensor, tape: Tape? = nil) -> Tensor {
+        pool(configuration.pool_padding == .end ? Operations.padEnd(x, tape: tape) : x, tape: tape)
     }
 }

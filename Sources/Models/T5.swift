@@ -134,6 +134,21 @@ package final class T5: Sendable {
             throw AMAFError(
                 "model.configuration", "T5 with feed-forward '\(c.feed_forward_proj)'", remedy: "Known are relu and gated-gelu.")
         }
+        try ModelFolder.requireSizes([
+            ("vocab_size", c.vocab_size), ("d_model", c.d_model), ("d_kv", c.d_kv), ("d_ff", c.d_ff), ("num_layers", c.num_layers),
+            ("num_decoder_layers", c.num_decoder_layers ?? c.num_layers), ("num_heads", c.num_heads),
+            ("relative_attention_num_buckets", c.relative_attention_num_buckets),
+            ("relative_attention_max_distance", c.relative_attention_max_distance),
+        ])
+        guard c.relative_attention_num_buckets >= 4, c.relative_attention_max_distance > c.relative_attention_num_buckets / 2,
+            [c.decoder_start_token_id, c.eos_token_id, c.pad_token_id].allSatisfy((0..<c.vocab_size).contains)
+        else {
+            throw AMAFError(
+                "model.configuration",
+                "\(c.relative_attention_num_buckets) buckets up to \(c.relative_attention_max_distance); start \(c.decoder_start_token_id), "
+                    + "end \(c.eos_token_id) and padding \(c.pad_token_id) of \(c.vocab_size) pieces",
+                remedy: "Use the model's own config.json.")
+        }
         self.configuration = c
         shared = try Embedding(store, "shared", count: c.vocab_size, columns: c.d_model, initializer: .normal(1))
         func bias(_ stack: String) throws(AMAFError) -> [Float] {

@@ -107,6 +107,17 @@ package final class VAETrainer {
         return loss
     }
 
+    /// The mean loss of the first batch of epoch 0 as the network is now; fresh, about ln 2 a pixel.
+    package func firstBatchLoss(_ images: ImageSet) -> Double {
+        var order = Array(0..<images.count)
+        var generator = SeededGenerator(seed: configuration.seed, stream: "vae", "order", "0")
+        generator.shuffle(&order)
+        let (x, classes) = batch(images, order.prefix(configuration.batch))
+        return Self.result(
+            [network.loss(x, classes: classes, seed: configuration.seed, stream: 0)], beta: network.configuration.beta
+        ).loss
+    }
+
     /// Means over images without training; noise of a fixed stream.
     package func evaluate(_ images: ImageSet, batch size: Int = 250) -> EpochResult {
         var sums: [VAE.Loss] = []

@@ -251,3 +251,30 @@ extension Operations {
         return y
     }
 }
+
+extension Operations {
+    /// One row and one column of zeros at the bottom and the right: x (N, H, W, C) → (N, H + 1, W + 1, C).
+    package static func padEnd(_ x: Tensor, tape: Tape? = nil) -> Tensor {
+        let (images, height, width, channels, device) = (x.dimension(0), x.dimension(1), x.dimension(2), x.dimension(3), x.device)
+        let y = device.zeros([images, height + 1, width + 1, channels])
+        let (inner, outer) = (width * channels, (width + 1) * channels)
+        for image in 0..<images {
+            device.enqueue(
+                .copyRows(
+                    x.pointer.advanced(by: image * height * inner), stride: inner,
+                    to: y.pointer.advanced(by: image * (height + 1) * outer), toStride: outer, rows: height, columns: inner,
+                    accumulate: false))
+        }
+        tape?.record(y) { tape, dy in
+            guard let (dx, accumulate) = tape.slot(for: x) else { return }
+            for image in 0..<images {
+                device.enqueue(
+                    .copyRows(
+                        dy.pointer.advanced(by: image * (height + 1) * outer), stride: outer,
+                        to: dx.pointer.advanced(by: image * height * inner), toStride: inner, rows: height, columns: inner,
+                        accumulate: accumulate))
+            }
+        }
+        return y
+    }
+}

@@ -16,6 +16,9 @@ import Primitives
             CommandGroup(name: "Weak supervision without a cluster:", subcommands: [LabelingFunctions.self, LabelModels.self]),
             CommandGroup(name: "Data:", subcommands: [DatasetCommand.self, SampleCommand.self]),
             CommandGroup(
+                name: "Networks without a cluster:",
+                subcommands: [ModelsCommand.self, Embed.self, VAECommand.self, Paraphrase.self, Bench.self]),
+            CommandGroup(
                 name: "Operating a cluster:",
                 subcommands: [
                     Submit.self, Status.self, Workers.self, Tasks.self, Story.self, ExplainTask.self, Drain.self, Undrain.self, Pause.self,
