@@ -11,6 +11,23 @@ package struct DatasetFormat: Hashable, Sendable, Codable {
         case textFolder = "text-folder"
         /// One text a line.
         case textLines = "text-lines"
+        /// A folder of pictures with a subfolder for each class; with splits chosen, a folder for each split above them.
+        case imageFolder = "image-folder"
+        /// A folder with `SPLIT-images-idx3-ubyte` and `SPLIT-labels-idx1-ubyte`, plain or gzip (MNIST and its like).
+        case idx
+        /// One archive with `SPLIT_images` and `SPLIT_labels` (MedMNIST).
+        case npz
+        /// A table with a column of paths to pictures.
+        case imageCSV = "image-csv"
+        /// CheXpert's folder or table: fourteen observations, 1, 0, −1 (uncertain) or blank.
+        case chexpert
+
+        package var holdsImages: Bool {
+            switch self {
+            case .imageFolder, .idx, .npz, .imageCSV, .chexpert: true
+            case .clinc150, .jsonl, .csv, .textFolder, .textLines: false
+            }
+        }
     }
 
     /// The names of the fields (JSONL) or columns (CSV). JSONL names may be dotted paths into nested objects.
@@ -46,10 +63,14 @@ package struct DatasetFormat: Hashable, Sendable, Codable {
     package var delimiter: String
     /// Rows with this label belong to no class: their gold label is unknown.
     package var outOfScopeLabel: String?
+    /// Of image data sets; nil is a plain `ImageRows()`.
+    package var images: ImageRows?
 
     package init(
-        _ kind: Kind, fields: Fields = Fields(), splits: [String] = [], delimiter: String = ",", outOfScopeLabel: String? = nil
+        _ kind: Kind, fields: Fields = Fields(), splits: [String] = [], delimiter: String = ",", outOfScopeLabel: String? = nil,
+        images: ImageRows? = nil
     ) {
+        self.images = images
         self.kind = kind
         self.fields = fields
         self.splits = splits

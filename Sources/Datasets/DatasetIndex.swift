@@ -85,9 +85,12 @@ extension DatasetIndex {
 package struct BlockContents: Hashable, Sendable {
     package var samples: SampleBlock
     package var gold: GoldBlock
+    /// The picture of each sample as the source has it, nil for quarantined rows; empty where the data set holds none.
+    package var pictures: [ImagePayload?]
 
-    package init(samples: SampleBlock, gold: GoldBlock) {
+    package init(samples: SampleBlock, gold: GoldBlock, pictures: [ImagePayload?] = []) {
         self.samples = samples
         self.gold = gold
+        self.pictures = pictures
     }
 }

@@ -65,6 +65,8 @@ extension DatasetIndex {
             case .jsonl: reader.drain(JSONLinesCursor(part, offset: offset, line: segment.line, row: segment.row, fields: roles))
             case .textLines: reader.drain(TextLinesCursor(part, offset: offset, line: segment.line, row: segment.row))
             case .textFolder: reader.drain(TextPackCursor(part, offset: offset, row: segment.row))
+            case .imageFolder, .idx, .npz, .imageCSV, .chexpert:
+                reader.drain(ImagePackCursor(part, offset: offset, row: segment.row))
             }
         }
         guard reader.samples.count == range.count else {
@@ -85,6 +87,7 @@ private struct BlockReader {
     private(set) var samples: [Sample] = []
     private var labels: [Int32] = []
     private var quarantined: [QuarantinedRow] = []
+    private var pictures: [ImagePayload?] = []
 
     init(index: DatasetIndex, firstPosition: Int, count: Int) {
         self.index = index
@@ -125,6 +128,7 @@ private struct BlockReader {
                 id: row.id ?? "\(stem)-\(padded(located.row + 1))", text: row.text, image: row.image.map { SampleImage(reference: $0) },
                 sensor: row.sensor.map { SensorSeries(reference: $0) }, metadata: row.metadata))
         labels.append(gold)
+        if index.format.kind.holdsImages { pictures.append(row.picture?.owned) }
     }
 
     private mutating func setAside(_ located: LocatedRow, _ fault: RowFault) {
@@ -133,12 +137,13 @@ private struct BlockReader {
         quarantined.append(QuarantinedRow(position: position, place: place, code: fault.code, reason: fault.reason))
         samples.append(Sample(id: "quarantined-\(padded(position))", text: ""))
         labels.append(GoldBlock.unknown)
+        if index.format.kind.holdsImages { pictures.append(nil) }
     }
 
     func finish() -> BlockContents {
         BlockContents(
             samples: SampleBlock(firstPosition: firstPosition, samples: samples, quarantined: quarantined),
-            gold: GoldBlock(firstPosition: firstPosition, labels: labels))
+            gold: GoldBlock(firstPosition: firstPosition, labels: labels), pictures: pictures)
     }
 
     /// Six digits, so that ids sort as their rows do.

@@ -1,7 +1,7 @@
 internal import Foundation
 package import Primitives
 
-/// A data set's bytes as one plain file: decompressed, and a folder of texts packed into one.
+/// A data set's bytes as one plain file: decompressed, and a folder of texts or a set of images packed into one.
 package struct DatasetSource: Sendable {
     /// Shown in messages: the name of the user's file or folder.
     package let name: String
@@ -33,6 +33,14 @@ package struct DatasetSource: Sendable {
             )
         }
         let name = (path as NSString).lastPathComponent
+        if format.kind.holdsImages {
+            // Pool and test come from one folder: a pack for each choice of splits.
+            let stem = ([(name as NSString).deletingPathExtension] + format.splits).joined(separator: "-")
+            let pack = "\(scratch)/\(stem).images"
+            try ImageSources(format: format).write(path, isFolder: isFolder.boolValue, to: pack)
+            let folder = isFolder.boolValue ? path : (path as NSString).deletingLastPathComponent
+            return DatasetSource(name: "\(stem).images", format: format, path: pack, folder: folder)
+        }
         if format.kind == .textFolder {
             guard isFolder.boolValue else {
                 throw AMAFError(
@@ -94,6 +102,11 @@ package struct DatasetSource: Sendable {
                 throw AMAFError("dataset.damaged", "The packed folder is damaged", place: path, remedy: "Delete it and run again.")
             }
             drain(TextPackCursor(bytes, offset: 0, row: 0), into: &builder)
+        case .imageFolder, .idx, .npz, .imageCSV, .chexpert:
+            guard bytes.starts(with: ImagePack.magic) else {
+                throw AMAFError("dataset.damaged", "The packed images are damaged", place: path, remedy: "Delete them and run again.")
+            }
+            drain(ImagePackCursor(bytes, offset: 0, row: 0), into: &builder)
         }
         var index = try builder.finish(digest: digest, byteCount: bytes.count, columns: columns, classNames: classNames)
         index.blockDigests = index.blocks.map { segments in

@@ -108,7 +108,8 @@ extension DatasetIndex {
 extension DatasetFormat {
     /// Whether a row belongs to the chosen splits. Rows that cannot be read belong to every choice, so that they are seen.
     func selects(_ row: Row) -> Bool {
-        guard kind != .clinc150, fields.split != nil, !splits.isEmpty else { return true }
+        // Packs of images hold the rows of the chosen splits only.
+        guard kind != .clinc150, !kind.holdsImages, fields.split != nil, !splits.isEmpty else { return true }
         return row.split.map { splits.contains($0) } ?? false
     }
 }

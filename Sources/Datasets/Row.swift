@@ -7,6 +7,8 @@ struct Row {
     var image: String?
     var sensor: String?
     var metadata: [MetadataEntry] = []
+    /// The picture itself, where the source holds it; valid as long as the source's bytes are.
+    var picture: ImagePack.Entry.Payload? = nil
 }
 
 /// Why a row cannot be used.

@@ -119,6 +119,9 @@ extension DatasetManifest {
         case .clinc150: true
         case .jsonl, .csv: pool.fields.label != nil
         case .textFolder, .textLines: false
+        case .imageFolder, .idx, .npz: true
+        case .imageCSV: pool.fields.label != nil
+        case .chexpert: pool.images?.observation != nil
         }
     }
 }
