@@ -125,6 +125,7 @@ let rooms: [Room] = [
     tests("ManifestsTests", ["Primitives", "Datasets", "WeakSupervision", "ActiveLearning", "Scheduling", "Manifests"]),
     tests("IntegrationsTests", ["Primitives", "Datasets", "Integrations"]),
     tests("MessagingTests", ["Primitives", "WireProtocol", "Messaging"]),
+    tests("WorkerServiceTests", ["Primitives", "WorkerService"]),
     tests("StagesTests", ["Primitives", "Datasets", "Stages"]),
     tests("ProcessTests", ["Primitives"]),
 ]

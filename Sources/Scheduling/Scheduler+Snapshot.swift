@@ -23,6 +23,8 @@ package struct SchedulerSnapshot: Hashable, Sendable, Codable {
         package var secondsPerBlock: Double?
         package var numericsClass: NumericsClass?
         package var byPeople: Bool
+        /// Tags that a worker must carry.
+        package var requires: [String]
         /// Why the circuit breaker stopped it, with the remedy; nil while it runs.
         package var stopped: AMAFError?
     }
@@ -98,7 +100,7 @@ extension Scheduler {
                 cancelled: stage.count(.cancelled), cached: stage.cached, retries: stage.retries, conflicts: stage.conflicts,
                 seconds: stage.seconds,
                 secondsPerBlock: stage.secondsPerBlock, numericsClass: stage.numericsClass.map { NumericsClass(names[$0]) },
-                byPeople: stage.byPeople, stopped: stage.stop)
+                byPeople: stage.byPeople, requires: spec.placement.requires, stopped: stage.stop)
         }
         return SchedulerSnapshot.Run(
             id: run.plan.id, name: run.plan.name, state: run.state, priority: run.plan.priority, weight: run.plan.weight,

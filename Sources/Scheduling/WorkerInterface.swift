@@ -34,6 +34,8 @@ extension WorkerState {
         case replied(RequestToken, WorkerReply, commands: [WorkerCommand])
         /// The request could not be sent or its answer cannot come any more.
         case requestFailed(RequestToken)
+        /// Bytes of results that wait for their commit are gone (a wiped cache, a broken disk): the lease is given back, to be done again.
+        case outputsLost(Fence)
         /// The connection broke: every open request counts as failed, and HELLO opens the next session.
         case connectionLost
         /// HELLO need not wait for its backoff.
@@ -78,6 +80,10 @@ package struct WorkerSettings: Hashable, Sendable, Codable {
     package var prefetchedLeases: Int = 0
     /// Results in one commit at most; the others ride in the next.
     package var maximumCommitResults: Int = 1024
+    /// Commits under way at most. A second one leaves only when it is full, so that a busy disk at the head makes commits larger and not more.
+    package var openCommits: Int = 8
+    /// No work is asked for while so many leases beyond the slots still wait for their verdicts.
+    package var maximumUnsettledLeases: Int = 64
     /// BYE is given up after so many failures: a head that is away must not keep a drained box alive.
     package var byeAttempts: Int = 3
 

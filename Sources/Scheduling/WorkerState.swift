@@ -3,8 +3,8 @@ package import Primitives
 /// The worker agent's brain: which lease runs in which slot, what must be told to the coordinator, and when to say it again.
 /// Pure, like `Scheduler`: time is an argument, chance is seeded, nothing is read or sent.
 ///
-/// Owner: the agent's loop, one thread. One request of each kind is open at a time. A result stays here until its
-/// verdict came, so a lost reply is asked for again and a head that is away loses nothing: work goes on, results wait,
+/// Owner: the agent's loop, one thread. One request of each kind is open at a time, but several commits when results pile up
+/// (`+Commits`). A result stays here until its verdict came, so a lost reply is asked for again and a head that is away loses nothing: work goes on, results wait,
 /// and HELLO presents the fences that are held.
 package struct WorkerState: Sendable {
     package let settings: WorkerSettings
@@ -38,18 +38,17 @@ package struct WorkerState: Sendable {
         var phase: Phase
         /// The worker's own deadline, earlier than the coordinator's because it is counted from when the request left.
         var deadline: Instant
-        /// Finished blocks without a verdict, oldest first; the first `inFlight` ride in the open commit.
-        var results: [BlockResult] = []
-        var inFlight = 0
+        /// Finished blocks without a verdict, oldest first.
+        var results: [Parked] = []
         var finishedBlocks = 0
         /// Blocks whose verdicts came.
         var settledBlocks = 0
-        /// Part of the open commit, be it with no more than the word that nothing follows.
-        var isInCommit = false
-        var saidLast = false
+        /// Open commits that carry results of this lease, or the word that nothing follows.
+        var openCommits = 0
+        var ending = Ending.unsaid
 
         /// Nothing is left to do or to say.
-        var isSettled: Bool { phase == .finished && results.isEmpty && (saidLast && !isInCommit || settledBlocks >= grant.blocks.count) }
+        var isSettled: Bool { phase == .finished && results.isEmpty && (ending == .said || settledBlocks >= grant.blocks.count) }
     }
     enum Kind: Int, CaseIterable, Sendable { case hello, lease, beat, commit, fail, release, bye }
     /// The one open request of a kind, and when the next may leave.
@@ -61,6 +60,7 @@ package struct WorkerState: Sendable {
         var notBefore = Instant.origin
     }
 
+    var openCommits: [OpenCommit] = []
     var session = Session.notStarted
     package private(set) var isDraining = false
     var drainDeadline: Instant?
@@ -77,7 +77,7 @@ package struct WorkerState: Sendable {
     var nextToken: UInt64 = 1
     var random: SeededGenerator
     /// For status lines and tests.
-    package private(set) var counters = Counters()
+    package internal(set) var counters = Counters()
 
     package struct Counters: Hashable, Sendable {
         package var accepted = 0
@@ -117,7 +117,7 @@ package struct WorkerState: Sendable {
             if slots.indices.contains(slot) { slotBecameReady(slot) }
         case .blockFinished(let fence, let result):
             if let i = index(of: fence) {
-                held[i].results.append(result)
+                held[i].results.append(Parked(result: result))
                 held[i].finishedBlocks += 1
             }
         case .leaseFinished(let slot, let fence):
@@ -130,12 +130,22 @@ package struct WorkerState: Sendable {
         case .slotDied(let slot, let failureClass, let error):
             if slots.indices.contains(slot) { slotDied(slot, failureClass, error) }
         case .replied(let token, let reply, let commands):
-            guard let kind = Kind.allCases.first(where: { channels[$0.rawValue].token == token }) else { return [] }
-            replied(kind, reply, at: now, &effects)
+            if let open = closeCommit(token) {
+                commitAnswered(open, reply, at: now, &effects)
+            } else {
+                guard let kind = Kind.allCases.first(where: { channels[$0.rawValue].token == token }) else { return [] }
+                replied(kind, reply, at: now, &effects)
+            }
             for command in commands { obey(command, at: now, &effects) }
         case .requestFailed(let token):
-            guard let kind = Kind.allCases.first(where: { channels[$0.rawValue].token == token }) else { return [] }
-            requestFailed(kind, at: now)
+            if let open = closeCommit(token) {
+                commitFailed(open, at: now)
+            } else {
+                guard let kind = Kind.allCases.first(where: { channels[$0.rawValue].token == token }) else { return [] }
+                requestFailed(kind, at: now)
+            }
+        case .outputsLost(let fence):
+            giveUpResults(of: fence, at: now, &effects)
         case .connectionLost:
             // HELLO is tried again with backoff even if nobody ever says that the connection is back.
             abandonAll(&effects)
@@ -182,7 +192,7 @@ package struct WorkerState: Sendable {
     func index(of fence: Fence) -> Int? { held.firstIndex { $0.grant.fence == fence } }
 
     /// Forgets a lease whose fence is dead, and stops its child.
-    private mutating func drop(_ fence: Fence, at now: Instant, _ effects: inout [Effect]) {
+    mutating func drop(_ fence: Fence, at now: Instant, _ effects: inout [Effect]) {
         guard let i = index(of: fence) else { return }
         if case .running(let slot) = held[i].phase { cancel(slot, at: now, &effects) }
         held.remove(at: i)
@@ -190,7 +200,7 @@ package struct WorkerState: Sendable {
         effects.append(.leaseSettled(fence))
     }
 
-    private mutating func cancel(_ slot: Int, at now: Instant, _ effects: inout [Effect]) {
+    mutating func cancel(_ slot: Int, at now: Instant, _ effects: inout [Effect]) {
         slots[slot] = .cancelling(killAt: now + settings.cancelGrace)
         effects.append(.cancelSlot(slot))
     }
@@ -226,8 +236,6 @@ package struct WorkerState: Sendable {
             }
         case (.beat, .beat(let timeToLive)):
             for fence in beatFences { renew(fence, from: sentAt, for: timeToLive) }
-        case (.commit, .committed(let verdicts)):
-            settle(verdicts, at: now, &effects)
         case (.fail, _):
             if let fence = failing { forget(fence, &effects) }
             failing = nil
@@ -237,15 +245,12 @@ package struct WorkerState: Sendable {
         case (.bye, _):
             session = .left
             effects.append(.exit)
-        case (.commit, _):
-            // Not understood, for example an answer that only carries `rejoin`: the results stay and are sent again.
-            unmarkInFlight()
-        case (.hello, _), (.lease, _), (.beat, _):
+        case (.hello, _), (.lease, _), (.beat, _), (.commit, _):
             break
         }
     }
 
-    private mutating func forget(_ fence: Fence, _ effects: inout [Effect]) {
+    mutating func forget(_ fence: Fence, _ effects: inout [Effect]) {
         guard let i = index(of: fence) else { return }
         held.remove(at: i)
         effects.append(.leaseSettled(fence))
@@ -258,64 +263,27 @@ package struct WorkerState: Sendable {
         held[i].deadline = max(held[i].deadline, sentAt + lifetime * 9 / 10)
     }
 
-    private mutating func settle(_ verdicts: [[CommitVerdict]], at now: Instant, _ effects: inout [Effect]) {
-        var fencedLeases: [Fence] = []
-        let committed = held.indices.filter { held[$0].isInCommit }
-        guard verdicts.count == committed.count else { return unmarkInFlight() }
-        for (i, list) in zip(committed, verdicts) {
-            held[i].isInCommit = false
-            guard list.count == held[i].inFlight else {
-                held[i].inFlight = 0
-                held[i].saidLast = false
-                continue
-            }
-            for verdict in list {
-                switch verdict {
-                case .accepted: counters.accepted += 1
-                case .duplicate: counters.duplicates += 1
-                case .conflict: counters.conflicts += 1
-                case .fenced: counters.fenced += 1
-                }
-            }
-            held[i].results.removeFirst(held[i].inFlight)
-            held[i].settledBlocks += held[i].inFlight
-            held[i].inFlight = 0
-            // A dead fence stays dead: nothing more of this lease can be accepted.
-            if list.contains(.fenced) { fencedLeases.append(held[i].grant.fence) }
-        }
-        for fence in fencedLeases { drop(fence, at: now, &effects) }
-        forgetSettled(&effects)
-    }
-
-    private mutating func forgetSettled(_ effects: inout [Effect]) {
-        for i in held.indices.reversed() where held[i].isSettled { forget(held[i].grant.fence, &effects) }
-    }
-
-    private mutating func unmarkInFlight() {
-        for i in held.indices {
-            held[i].inFlight = 0
-            held[i].isInCommit = false
-            held[i].saidLast = false
-        }
-    }
-
     private mutating func requestFailed(_ kind: Kind, at now: Instant) {
+        channels[kind.rawValue].token = nil
+        backOff(kind, at: now)
+        undo(kind)
+    }
+
+    /// Full jitter below a ceiling that doubles with each failure in a row.
+    mutating func backOff(_ kind: Kind, at now: Instant) {
         counters.requestsFailed += 1
         let k = kind.rawValue
-        channels[k].token = nil
         channels[k].failures += 1
         let ceiling = min(settings.retryCap.nanoseconds, settings.retryBase.nanoseconds << Int64(min(channels[k].failures - 1, 20)))
         channels[k].notBefore = now + .nanoseconds(Int64(Double(ceiling) * random.uniform()))
-        undo(kind)
     }
 
     /// What an unanswered request leaves behind.
     private mutating func undo(_ kind: Kind) {
         switch kind {
-        case .commit: unmarkInFlight()
         case .fail: failing = nil
         case .release: releasing = []
-        case .hello, .lease, .beat, .bye: break
+        case .hello, .lease, .beat, .bye, .commit: break
         }
     }
 
@@ -326,6 +294,11 @@ package struct WorkerState: Sendable {
             undo(kind)
             effects.append(.abandon(token))
         }
+        for open in openCommits {
+            unmark(open)
+            effects.append(.abandon(open.token))
+        }
+        openCommits = []
     }
 
     // MARK: Time
@@ -335,6 +308,10 @@ package struct WorkerState: Sendable {
             guard let token = channels[kind.rawValue].token, channels[kind.rawValue].deadline <= now else { continue }
             effects.append(.abandon(token))
             requestFailed(kind, at: now)
+        }
+        while let late = openCommits.first(where: { $0.deadline <= now }), let open = closeCommit(late.token) {
+            effects.append(.abandon(open.token))
+            commitFailed(open, at: now)
         }
         for slot in slots.indices {
             if case .cancelling(let killAt) = slots[slot], killAt <= now {
@@ -357,6 +334,7 @@ package struct WorkerState: Sendable {
         guard session != .left, session != .notStarted else { return nil }
         var earliest = Instant.distantFuture
         for channel in channels where channel.token != nil { earliest = min(earliest, channel.deadline) }
+        for open in openCommits { earliest = min(earliest, open.deadline) }
         for case .cancelling(let killAt) in slots { earliest = min(earliest, killAt) }
         if let drainDeadline, held.contains(where: { if case .running = $0.phase { true } else { false } }) {
             earliest = min(earliest, drainDeadline)
@@ -381,7 +359,7 @@ package struct WorkerState: Sendable {
 
     private func hasSomethingToSay(_ kind: Kind) -> Bool {
         switch kind {
-        case .commit: held.contains { !$0.results.isEmpty || ($0.phase == .finished && !$0.saidLast) }
+        case .commit: mayCommit
         case .fail: held.contains { if case .failed = $0.phase { $0.results.isEmpty } else { false } }
         case .release: held.contains { $0.phase == .returning && $0.results.isEmpty }
         // An open lease request may still bring leases, which must be given back first.
@@ -393,6 +371,8 @@ package struct WorkerState: Sendable {
     /// How many more leases this worker can use.
     var wantedLeases: Int {
         guard !isDraining else { return 0 }
+        // Results that nobody takes must not pile up without end.
+        guard held.count < slots.count + settings.maximumUnsettledLeases else { return 0 }
         let waiting = held.count { $0.phase == .queued }
         let idle = slots.count { $0 == .idle }
         let usable = slots.count { if case .starting = $0 { false } else { true } }
@@ -403,9 +383,13 @@ package struct WorkerState: Sendable {
         channels[kind.rawValue].token == nil && channels[kind.rawValue].notBefore <= now
     }
 
+    mutating func newToken() -> RequestToken {
+        defer { nextToken += 1 }
+        return RequestToken(rawValue: nextToken)
+    }
+
     private mutating func send(_ kind: Kind, _ request: WorkerRequest, at now: Instant, _ effects: inout [Effect]) {
-        let token = RequestToken(rawValue: nextToken)
-        nextToken += 1
+        let token = newToken()
         let timeout = kind == .lease ? settings.leaseRequestTimeout : settings.requestTimeout
         channels[kind.rawValue].token = token
         channels[kind.rawValue].sentAt = now
@@ -432,7 +416,7 @@ package struct WorkerState: Sendable {
             nextBeat = now + beatInterval
             send(.beat, .beat(beatFences), at: now, &effects)
         }
-        if mayOpen(.commit, at: now) { sendCommit(at: now, &effects) }
+        if channels[Kind.commit.rawValue].notBefore <= now { sendCommits(at: now, &effects) }
         if mayOpen(.fail, at: now) { sendFailure(at: now, &effects) }
         if mayOpen(.release, at: now) { sendRelease(at: now, &effects) }
         if wantedLeases > 0, mayOpen(.lease, at: now) { send(.lease, .lease(freeSlots: wantedLeases), at: now, &effects) }
@@ -458,25 +442,6 @@ package struct WorkerState: Sendable {
             held[i].phase = .running(slot: slot)
             effects.append(.startLease(slot: slot, held[i].grant))
         }
-    }
-
-    private mutating func sendCommit(at now: Instant, _ effects: inout [Effect]) {
-        var commits: [LeaseCommit] = []
-        var room = settings.maximumCommitResults
-        for i in held.indices {
-            let isFinished = held[i].phase == .finished
-            guard room > 0, !held[i].results.isEmpty || isFinished else { continue }
-            let count = min(room, held[i].results.count)
-            room -= count
-            // The last block says so itself; only a child that gave up early needs a word of its own.
-            let isAll = held[i].settledBlocks + count == held[i].grant.blocks.count
-            held[i].inFlight = count
-            held[i].isInCommit = true
-            held[i].saidLast = isAll || (isFinished && count == held[i].results.count)
-            commits.append(
-                LeaseCommit(fence: held[i].grant.fence, results: Array(held[i].results.prefix(count)), isLast: held[i].saidLast))
-        }
-        if !commits.isEmpty { send(.commit, .commit(commits), at: now, &effects) }
     }
 
     /// A failure ends the lease, so it waits until the blocks finished before it have their verdicts.

@@ -17,6 +17,8 @@ package final class WorkerAgent {
         case replied(RequestToken, Result<Response, AMAFError>)
         /// Inputs lie in the cache, or one of them could not be had.
         case inputsReady(Fence, [(Digest, Int)], AMAFError?)
+        /// An output that waits for its commit is gone from the cache.
+        case outputsLost(Fence, AMAFError)
         case respawn(slot: Int)
         case rangeRead(slot: Int, number: UInt64, Result<String, AMAFError>)
         case drain(within: Duration?)
@@ -35,12 +37,10 @@ package final class WorkerAgent {
     private var running: [Int: LeaseGrant] = [:]
     /// Slots whose process was killed on the state machine's order: their death is no news.
     private var killed: Set<Int> = []
-    /// Bytes of small outputs until their lease is settled.
-    private var inline: [Digest: [UInt8]] = [:]
+    private var pending = PendingOutputs()
     /// Small outputs made here lately. They become files only when a lease here reads them, or when they do not fit into their commit:
     /// making a file costs more than making most of them.
     private var recent = RecentOutputs(limit: 64 << 20)
-    private var outputsOfLease: [Fence: [Digest]] = [:]
     private var inputsOfLease: [Fence: [Digest]] = [:]
     private var exitCode: Int32?
     private var lastContact: Instant
@@ -113,6 +113,11 @@ package final class WorkerAgent {
                 logger.error("the coordinator refuses this worker", metadata: ["error": "\(error)"])
             }
             perform(state.handle(.requestFailed(token), at: now))
+        case .outputsLost(let fence, let error):
+            lastError = error.description
+            logger.error(
+                "results were lost before their commit; their lease goes back", metadata: ["fence": "\(fence)", "error": "\(error)"])
+            perform(state.handle(.outputsLost(fence), at: now))
         case .inputsReady(let fence, let fetched, let error):
             for (digest, byteCount) in fetched { cache.note(digest, byteCount: byteCount) }
             guard let (slot, grant) = fetching.first(where: { $0.value.fence == fence }) else { return }
@@ -132,9 +137,9 @@ package final class WorkerAgent {
             perform(state.handle(.slotReady(slot), at: now))
         case .blockDone(_, let fence, let block):
             for (output, bytes) in zip(block.result.outputs, block.inline) {
-                outputsOfLease[fence, default: []].append(output.digest)
-                if !bytes.isEmpty || output.byteCount == 0 {
-                    inline[output.digest] = bytes
+                let isSmall = !bytes.isEmpty || output.byteCount == 0
+                pending.add(output.digest, isSmall ? bytes : nil, of: fence)
+                if isSmall {
                     recent.add(output.digest, bytes)
                 } else {
                     cache.note(output.digest, byteCount: output.byteCount)
@@ -249,33 +254,35 @@ package final class WorkerAgent {
     /// Small outputs ride along; the others are stored before the commit leaves.
     private func commit(_ commits: [LeaseCommit], completion: @escaping CoordinatorConnection.Completion) {
         var riding: [InlineArtifact] = []
-        var uploads: [Digest] = []
+        var uploads: [(digest: Digest, fence: Fence, isHeld: Bool)] = []
         var room = WireLimits.inlineArtifactsPerCommit
         var seen: Set<Digest> = []
-        for output in commits.flatMap(\.results).flatMap(\.outputs) where seen.insert(output.digest).inserted {
-            if let bytes = inline[output.digest], bytes.count <= room {
-                riding.append(InlineArtifact(digest: output.digest, bytes: bytes))
-                room -= bytes.count
-            } else {
-                // Uploads read files. Where none can be made the upload fails, and the commit is tried again.
-                if let bytes = inline[output.digest] { keep(output.digest, bytes) }
-                uploads.append(output.digest)
+        for commit in commits {
+            for output in commit.results.lazy.flatMap(\.outputs) where seen.insert(output.digest).inserted {
+                let bytes = pending[output.digest]
+                if let bytes, bytes.count <= room {
+                    riding.append(InlineArtifact(digest: output.digest, bytes: bytes))
+                    room -= bytes.count
+                } else {
+                    // Uploads read files. Where none can be made the upload fails, and the commit is tried again.
+                    if let bytes { keep(output.digest, bytes) }
+                    uploads.append((output.digest, commit.fence, bytes != nil))
+                }
             }
         }
         let request = Request.commit(commits, inline: riding)
         let deadline = configuration.settings.requestTimeout
         guard !uploads.isEmpty else { return connection.send(request, deadline: deadline, completion: completion) }
-        let connection = connection
-        let folder = cache.folder
-        let digests = uploads
+        let (connection, inbox, folder, wanted) = (connection, inbox, cache.folder, uploads)
         transfers.addOperation {
-            do throws(AMAFError) {
-                for digest in digests {
+            for (digest, fence, isHeld) in wanted {
+                do throws(AMAFError) {
                     let artifact = try CachedFile(path: WorkerCache.path(of: digest, in: folder))
                     try connection.store(digest, artifact.bytes)
+                } catch {
+                    if error.code == CachedFile.missing && !isHeld { inbox.put(.outputsLost(fence, error)) }
+                    return completion(.failure(error))
                 }
-            } catch {
-                return completion(.failure(error))
             }
             connection.send(request, deadline: deadline, completion: completion)
         }
@@ -356,21 +363,23 @@ package final class WorkerAgent {
     }
 
     private func settle(_ fence: Fence) {
-        let outputs = outputsOfLease.removeValue(forKey: fence) ?? []
-        cache.unpin(outputs)
-        for digest in outputs { inline[digest] = nil }
+        cache.unpin(pending.settle(fence))
         cache.unpin(inputsOfLease.removeValue(forKey: fence) ?? [])
     }
 }
 
 /// A file of the cache mapped for an upload.
 final class CachedFile {
+    static let missing = "artifact.missing"
     let bytes: UnsafeRawBufferPointer
 
     init(path: String) throws(AMAFError) {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else {
-            throw AMAFError("artifact.missing", "An output is no longer in the cache", place: path, isTransient: true)
+            // Any other reason, too many open files for one, may go away by itself.
+            let code = errno == ENOENT ? Self.missing : "artifact.unreadable"
+            throw AMAFError(
+                code, "An output cannot be read from the cache: \(String(cString: strerror(errno)))", place: path, isTransient: true)
         }
         defer { close(descriptor) }
         var status = stat()

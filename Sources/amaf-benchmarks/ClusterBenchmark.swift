@@ -18,10 +18,11 @@ struct ClusterBenchmark: ParsableCommand {
         discussion: """
             The head runs in this process, so that its fsyncs, CPU time and memory are counted; amaf-worker must lie beside this program. \
             'lists' leases and commits lists of blocks; 'single' commits one block a message; 'latency' submits one task at a time and waits for \
-            its result; 'scaling' spins for a second of work with 1 worker and with 2.
+            its result; 'scaling' spins for a second of work with 1 worker and with 2; 'elastic' lets 40 workers sleep one-second tasks while \
+            some join and some leave; 'kill' kills a worker in the middle of a job of 5 seconds and starts another.
             """)
 
-    enum Mode: String, CaseIterable, ExpressibleByArgument { case lists, single, latency, scaling }
+    enum Mode: String, CaseIterable, ExpressibleByArgument { case lists, single, latency, scaling, elastic, kill }
 
     @Option(help: "What to measure.") var mode: [Mode] = Mode.allCases
     @Option(help: "Tasks of one run.") var tasks = 10_000
@@ -31,6 +32,8 @@ struct ClusterBenchmark: ParsableCommand {
     @Option(help: "Blocks of one lease at most; 0 leaves it to the scheduler.") var leaseBlocks = 0
     @Option(help: "Where the stores are made and removed. Use the disk that the coordinator will use.") var folder = "."
     @Option(help: "Million steps of one task of 'scaling'.") var spin = 20
+    @Option(help: "Worker processes of 'elastic'.") var elasticWorkers = 40
+    @Option(help: "One-second tasks of 'elastic' for each worker.") var elasticTasks = 30
     @Flag(help: "One JSON object instead of text.") var json = false
 
     /// What is printed, by the name of the measurement.
@@ -43,6 +46,8 @@ struct ClusterBenchmark: ParsableCommand {
         var scalingRatio: Double?
         var boxRatio: Double?
         var headMebibytes: Double?
+        var elasticEfficiency: Double?
+        var killAddsSeconds: Double?
     }
 
     func run() throws {
@@ -65,6 +70,8 @@ struct ClusterBenchmark: ParsableCommand {
             case .latency:
                 let times = try latency(root + "/latency")
                 (figures.latencyMicroseconds, figures.latencyP99Microseconds) = (median(times) * 1e6, quantile(times, 0.99) * 1e6)
+            case .elastic: figures.elasticEfficiency = try elastic(root + "/elastic")
+            case .kill: figures.killAddsSeconds = try killing(root + "/kill")
             case .scaling: (figures.scalingRatio, figures.boxRatio) = try scaling(root + "/scaling")
             }
         }
@@ -75,7 +82,7 @@ struct ClusterBenchmark: ParsableCommand {
         }
     }
 
-    private func say(_ line: String) {
+    func say(_ line: String) {
         if json { FileHandle.standardError.write(Data((line + "\n").utf8)) } else { print(line) }
     }
 
@@ -152,7 +159,7 @@ struct ClusterBenchmark: ParsableCommand {
         return (two / one, ratio)
     }
 
-    private func diagnostic(blocks: Int, _ given: DiagnosticParameters = DiagnosticParameters()) throws -> RunPlan {
+    func diagnostic(blocks: Int, _ given: DiagnosticParameters = DiagnosticParameters()) throws -> RunPlan {
         var parameters = given
         var random = SystemRandomNumberGenerator()
         // Never the same identity twice: what the cache answers is no measurement.
@@ -163,124 +170,5 @@ struct ClusterBenchmark: ParsableCommand {
             id: StageID("no-op"), kind: DiagnosticStage.kind, codeVersion: DiagnosticStage.codeVersion,
             parameters: String(decoding: try encoder.encode(parameters), as: UTF8.self), blocks: blocks, inputs: [])
         return RunPlan(id: RunID("bench-\(String(parameters.seed, radix: 16))"), name: "bench", stages: [stage])
-    }
-}
-
-/// A head in this process and worker processes beside it.
-///
-/// `@unchecked Sendable`: everything is set before the first use and used from one thread; the head and the connection are safe by themselves.
-final class BenchmarkCluster: @unchecked Sendable {
-    private let coordinator: Coordinator
-    private let connection: CoordinatorConnection
-    private var processes: [Process] = []
-
-    /// - Parameter commitResults: results of one COMMIT at most; nil for the worker's own choice.
-    init(folder: String, settings: SchedulerSettings, workers: Int, slots: Int, commitResults: Int?) throws {
-        var random = SystemRandomNumberGenerator()
-        let secret = (0..<4).map { _ in String(random.next() as UInt64, radix: 16) }.joined(separator: "-")
-        let key = try JoinKey(secret)
-        coordinator = try Coordinator(
-            CoordinatorConfiguration(
-                storeFolder: folder + "/store", control: "tcp://127.0.0.1:0", artifacts: "tcp://127.0.0.1:0", joinKey: key,
-                settings: settings), logger: Logger(label: "head"))
-        connection = CoordinatorConnection(
-            control: try ClientDoor(.control(url: coordinator.controlURL)),
-            artifacts: try ClientDoor(.artifacts(url: coordinator.artifactsURL)),
-            joinKey: key, build: AMAFVersion.current)
-        try connection.joinAsOperator(name: "benchmark")
-        for worker in 0..<workers {
-            let process = Process()
-            // `single` needs an agent with a knob that the program does not offer; its slots are the same program's.
-            let program = commitResults == nil ? try ProgramPath.sister("amaf-worker") : try ProgramPath.own()
-            process.executableURL = URL(fileURLWithPath: program)
-            process.arguments =
-                [
-                    commitResults == nil ? "serve" : "agent", "--coordinator", coordinator.controlURL, "--artifacts",
-                    coordinator.artifactsURL,
-                    "--root", "\(folder)/worker-\(worker)", "--id", "worker-\(worker)", "--slots", "\(slots)",
-                ] + (commitResults.map { ["--commit-results", "\($0)"] } ?? ["--log-level", "error"])
-            var environment = ProcessInfo.processInfo.environment
-            environment["AMAF_JOIN_KEY"] = secret
-            process.environment = environment
-            try process.run()
-            processes.append(process)
-        }
-        // Each worker is there once it does a task of its own: runs as wide as the cluster until all have joined.
-        let limit = SystemClock.now() + .seconds(60)
-        while try joined() < workers * slots {
-            guard SystemClock.now() < limit else { throw ValidationError("the workers did not join within a minute") }
-            usleep(50_000)
-        }
-    }
-
-    private func joined() throws -> Int {
-        guard case .json(let bytes) = try connection.ask(.workers) else { return 0 }
-        return try JSONText.decode(WorkersDocument.self, from: bytes, what: "workers").workers.filter { $0.life == .alive }.map(\.slots)
-            .reduce(0, +)
-    }
-
-    /// Seconds from the submission until the client knows that every result is durable.
-    func perform(_ plan: RunPlan) throws -> Double {
-        let start = SystemClock.now()
-        guard case .submitted = try connection.ask(.submit(.inline(try JSONText.encode(plan)), artifacts: [])) else {
-            throw ValidationError("the submission was not taken")
-        }
-        guard case .json(let bytes) = try connection.ask(.wait(plan.id), deadline: .seconds(300)) else {
-            throw ValidationError("the run's end was not told")
-        }
-        let end = SystemClock.now()
-        let text = String(decoding: bytes, as: UTF8.self)
-        guard text.contains("succeeded") else { throw ValidationError("the run ended otherwise: \(text)") }
-        return (end - start).seconds
-    }
-
-    /// CPU time of agents and slots so far.
-    func workerSeconds() -> Double {
-        var total = 0.0
-        for process in processes {
-            let agent = process.processIdentifier
-            total += ProcessUsage.current(of: agent)?.cpuSeconds ?? 0
-            let children = (try? String(contentsOfFile: "/proc/\(agent)/task/\(agent)/children", encoding: .utf8)) ?? ""
-            for child in children.split(separator: " ") { total += Int32(child).flatMap { ProcessUsage.current(of: $0)?.cpuSeconds } ?? 0 }
-        }
-        return total
-    }
-
-    func stop() {
-        for process in processes { process.terminate() }
-        for process in processes { process.waitUntilExit() }
-        coordinator.stop()
-    }
-}
-
-/// The agent of `amaf-worker` with a knob for measurements.
-struct BenchmarkAgent: ParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "agent", abstract: "A worker for 'cluster'.", shouldDisplay: false)
-    @Option var coordinator: String
-    @Option var artifacts: String
-    @Option var root: String
-    @Option var id: String
-    @Option var slots: Int
-    @Option var commitResults: Int
-
-    func run() throws {
-        LogBootstrap.start(level: .error)
-        guard let secret = ProcessInfo.processInfo.environment["AMAF_JOIN_KEY"] else { throw ValidationError("AMAF_JOIN_KEY is not set") }
-        try FileManager.default.createDirectory(atPath: root, withIntermediateDirectories: true)
-        let connection = CoordinatorConnection(
-            control: try ClientDoor(.control(url: coordinator)), artifacts: try ClientDoor(.artifacts(url: artifacts)),
-            joinKey: try JoinKey(secret), build: AMAFVersion.current)
-        var settings = WorkerSettings()
-        settings.maximumCommitResults = commitResults
-        let configuration = WorkerConfiguration(
-            worker: WorkerID(id), root: URL(fileURLWithPath: root).path, tags: ["cpu"], slots: slots, cacheLimitBytes: 1 << 30,
-            objectCacheBytes: 16 << 20, memoryBytes: 1 << 30, numericsClass: NumericsClass("benchmark"), host: "localhost",
-            slotProgram: try ProgramPath.sister("amaf-worker"), settings: settings)
-        var random = SystemRandomNumberGenerator()
-        let agent = try WorkerAgent(configuration, connection: connection, logger: Logger(label: id), bootNonce: random.next())
-        let drain = agent.drainer
-        let signals = SignalWatch([SIGTERM, SIGINT]) { _ in drain(.seconds(5)) }
-        defer { signals.stop() }
-        throw ExitCode(agent.run())
     }
 }

@@ -21,6 +21,8 @@ enum StatusText {
             if let table = status.labelingFunctions?.first(where: { $0.run == run.id }) {
                 parts.append(indented(labelingFunctions(table)))
             }
+            let held = holdUps(run, status.snapshot.workers)
+            if !held.isEmpty { parts.append(indented(held.joined(separator: "\n"))) }
             if !run.errors.isEmpty { parts.append(indented(run.errors.map { "\($0)" }.joined(separator: "\n"))) }
         }
         if status.snapshot.runs.isEmpty { parts.append("no runs") }
@@ -30,6 +32,29 @@ enum StatusText {
             "leases: \(Text.count(totals.leasesGranted)) granted, \(totals.leasesTakenBack) revoked; blocks: \(Text.count(totals.accepted)) done, \(totals.blocksRedone) redone, \(totals.duplicates) duplicate, \(totals.fenced) fenced, \(totals.conflicts) in conflict"
         )
         return parts.joined(separator: "\n\n")
+    }
+
+    /// What keeps work and workers of a run apart: tags that nobody carries, and numerics classes that may not be mixed.
+    static func holdUps(_ run: SchedulerSnapshot.Run, _ workers: [SchedulerSnapshot.Worker]) -> [String] {
+        guard run.state == .running else { return [] }
+        let open = run.stages.filter { !$0.byPeople && $0.done < $0.blocks && $0.ready + $0.leased > 0 }
+        let able = workers.filter { !$0.isDraining && $0.life != .lost }
+        var lines: [String] = []
+        for stage in open where stage.leased == 0 {
+            if let tag = stage.requires.first(where: { tag in !able.contains { $0.tags.contains(tag) } }) {
+                lines.append("stage \(stage.id) waits for a worker with the tag '\(tag)'")
+            }
+        }
+        guard !run.allowsMixedNumerics, !open.isEmpty else { return lines }
+        for worker in able where worker.leases == 0 {
+            guard let own = worker.numericsClass else { continue }
+            let fixed = open.compactMap(\.numericsClass)
+            guard fixed.count == open.count, !fixed.contains(own) else { continue }
+            lines.append(
+                "\(worker.id) sits idle: it computes in \(own), the open stages in \(Set(fixed).map(\.rawValue).sorted().joined(separator: ", ")) "
+                    + "(`numerics: any` would let it help, at the price of bytes that depend on who computed them)")
+        }
+        return lines
     }
 
     /// One line for each group of stages, in the order in which groups first appear.

@@ -28,7 +28,7 @@ import Testing
         #expect(status == 0, "\(output)")
         let calm = try Data(contentsOf: URL(fileURLWithPath: "\(programs.folder)/calm/labels.jsonl"))
 
-        let cluster = try TestCluster(programs, port: 17_000 + Int(getpid()) % 20_000)
+        let cluster = try TestCluster(programs)
         defer { cluster.stop() }
         let run = try cluster.submit(pipeline)
         try cluster.startWorker()
@@ -43,7 +43,7 @@ import Testing
         try cluster.startWorker()
         progress = try #require(try cluster.wait(run, share: 0.6))
         let (revoked, redone) = (progress.revoked, progress.redone)
-        try cluster.killCoordinatorAndRestart(1)
+        try cluster.killCoordinatorAndRestart()
         progress = try #require(try cluster.wait(run, share: 1))
         #expect(progress.state == "succeeded")
         print(

@@ -198,4 +198,73 @@ struct Agent {
         // 1 s of patience and at most 10 s of waiting each; without backoff there would be 120.
         #expect((11...60).contains(hellos), "\(hellos)")
     }
+
+    private func answer(_ agent: inout Agent, commit number: Int, _ verdicts: [[CommitVerdict]]) {
+        let commits = agent.sent.filter { if case .commit = $0.request { true } else { false } }
+        agent.send(.replied(commits[number].token, .committed(verdicts), commands: []))
+    }
+
+    /// Full commits follow each other without waiting; the one that ends the lease waits for all before it.
+    @Test func fullCommitsDoNotWaitForEachOther() {
+        var agent = Agent { ($0.maximumCommitResults, $0.openCommits) = (1, 3) }
+        agent.join()
+        let grant = agent.grant(1, 0..<5)
+        for block in 0..<5 { agent.send(.blockFinished(grant.fence, Cluster.result(block))) }
+        agent.send(.leaseFinished(slot: 0, grant.fence))
+        #expect(agent.commits.map { $0[0].results.map(\.block) } == [[0], [1], [2]])
+        #expect(agent.commits.allSatisfy { !$0[0].isLast })
+        answer(&agent, commit: 1, [[.accepted]])
+        #expect(agent.commits.last?[0].results.map(\.block) == [3])
+        // Replies may overtake each other. Block 4 stays back until nothing else of the lease is under way.
+        answer(&agent, commit: 0, [[.accepted]])
+        answer(&agent, commit: 3, [[.accepted]])
+        #expect(agent.commits.count == 4)
+        answer(&agent, commit: 2, [[.accepted]])
+        #expect(agent.commits.last?[0].results.map(\.block) == [4] && agent.commits.last?[0].isLast == true)
+        #expect(agent.state.heldFences == [grant.fence])
+        answer(&agent, commit: 4, [[.accepted]])
+        #expect(agent.state.heldFences.isEmpty && agent.effects.contains(.leaseSettled(grant.fence)))
+        #expect(agent.state.counters.accepted == 5)
+    }
+
+    @Test func aLostCommitLeavesTheOthersAlone() throws {
+        var agent = Agent { ($0.maximumCommitResults, $0.openCommits) = (1, 3) }
+        agent.join()
+        let grant = agent.grant(1, 0..<4)
+        for block in 0..<2 { agent.send(.blockFinished(grant.fence, Cluster.result(block))) }
+        let first = try #require(agent.sent.first { if case .commit = $0.request { true } else { false } })
+        agent.send(.requestFailed(first.token))
+        answer(&agent, commit: 1, [[.accepted]])
+        agent.wait(.seconds(1))
+        #expect(agent.commits.last?[0].results.map(\.block) == [0])
+        #expect(agent.state.parkedResults == 1)
+    }
+
+    /// Bytes that are gone cannot be committed: the lease goes back instead of being tried for ever.
+    @Test func aLeaseWithoutItsBytesGoesBack() {
+        var agent = Agent()
+        agent.join()
+        let grant = agent.grant(1, 0..<2)
+        agent.send(.blockFinished(grant.fence, Cluster.result(0)))
+        agent.send(.outputsLost(grant.fence))
+        #expect(agent.effects.contains(.cancelSlot(0)))
+        #expect(agent.sent.contains { $0.request == .release([grant.fence]) })
+        agent.answer(.noted) { if case .release = $0 { true } else { false } }
+        #expect(agent.state.heldFences.isEmpty)
+    }
+
+    @Test func noMoreWorkIsAskedForThanCanBeToldOf() {
+        var agent = Agent { $0.maximumUnsettledLeases = 2 }
+        agent.join()
+        for number in 1...3 {
+            let grant = agent.grant(UInt64(number), number..<number + 1)
+            agent.send(.blockFinished(grant.fence, Cluster.result(number)))
+            agent.send(.leaseFinished(slot: 0, grant.fence))
+        }
+        // One slot, and two leases that still wait for their verdicts.
+        let asked = agent.leaseRequests
+        #expect(agent.state.heldFences.count == 3 && asked == 3)
+        answer(&agent, commit: 0, [[.accepted]])
+        #expect(agent.leaseRequests == 4)
+    }
 }
