@@ -137,37 +137,33 @@ static void pack_patches(const amaf_window *w, const float *x, size_t first_row,
 #define NAME(x) x##_16
 #include "gemm_micro.h"
 
-// 0: none, 1: x86-64-v3, 2: x86-64-v4. Asked once; the answer cannot change.
-static int level(void) {
-  static int known = -1;
-  int value = __atomic_load_n(&known, __ATOMIC_RELAXED);
-  if (value < 0) {
-    __builtin_cpu_init();
-    value = __builtin_cpu_supports("x86-64-v4") ? 2 : __builtin_cpu_supports("x86-64-v3") ? 1 : 0;
-    __atomic_store_n(&known, value, __ATOMIC_RELAXED);
-  }
-  return value;
+int amaf_gemm_level(void) {
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("x86-64-v4") ? 2 : __builtin_cpu_supports("x86-64-v3") ? 1 : 0;
 }
 
-size_t amaf_gemm_panel(void) { return level() == 2 ? 32 : level() == 1 ? 16 : 0; }
+size_t amaf_gemm_panel(int level) { return level == 2 ? 32 : level == 1 ? 16 : 0; }
 size_t amaf_gemm_scratch(void) { return (size_t)(ROWS + 12) * (DEPTH + 32); }
 
-void amaf_gemm_pack(const float *b, size_t b_stride, int transposed, size_t k, size_t n, float *packed, size_t first, size_t last) {
-  (level() == 2 ? pack_16 : pack_8)(b, b_stride, transposed, k, n, packed, first, last);
+void amaf_gemm_pack(int level, const float *b, size_t b_stride, int transposed, size_t k, size_t n, float *packed, size_t first, size_t last) {
+  (level == 2 ? pack_16 : pack_8)(b, b_stride, transposed, k, n, packed, first, last);
 }
 
-void amaf_gemm_pack_patches(const amaf_window *w, const float *x, size_t first_row, size_t k, float *packed, float *row) {
-  pack_patches(w, x, first_row, k, amaf_gemm_panel(), packed, row);
+void amaf_gemm_pack_patches(int level, const amaf_window *w, const float *x, size_t first_row, size_t k, float *packed, float *row) {
+  pack_patches(w, x, first_row, k, amaf_gemm_panel(level), packed, row);
 }
 
-void amaf_gemm_multiply(const amaf_product *q, size_t first_row, size_t last_row, size_t first_panel, size_t last_panel, float *scratch) {
-  (level() == 2 ? multiply_16 : multiply_8)(q, first_row, last_row, first_panel, last_panel, scratch);
+void amaf_gemm_multiply(int level, const amaf_product *q, size_t first_row, size_t last_row, size_t first_panel, size_t last_panel,
+                        float *scratch) {
+  (level == 2 ? multiply_16 : multiply_8)(q, first_row, last_row, first_panel, last_panel, scratch);
 }
 
 #else
-size_t amaf_gemm_panel(void) { return 0; }
+int amaf_gemm_level(void) { return 0; }
+size_t amaf_gemm_panel(int level) { return 0; }
 size_t amaf_gemm_scratch(void) { return 1; }
-void amaf_gemm_pack(const float *b, size_t b_stride, int transposed, size_t k, size_t n, float *packed, size_t first, size_t last) {}
-void amaf_gemm_pack_patches(const amaf_window *w, const float *x, size_t first_row, size_t k, float *packed, float *row) {}
-void amaf_gemm_multiply(const amaf_product *q, size_t first_row, size_t last_row, size_t first_panel, size_t last_panel, float *scratch) {}
+void amaf_gemm_pack(int level, const float *b, size_t b_stride, int transposed, size_t k, size_t n, float *packed, size_t first, size_t last) {}
+void amaf_gemm_pack_patches(int level, const amaf_window *w, const float *x, size_t first_row, size_t k, float *packed, float *row) {}
+void amaf_gemm_multiply(int level, const amaf_product *q, size_t first_row, size_t last_row, size_t first_panel, size_t last_panel,
+                        float *scratch) {}
 #endif

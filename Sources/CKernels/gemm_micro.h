@@ -17,7 +17,17 @@
     UNROLL for (int i = 0; i < MR; i++) { acc[i][0] = (V){0}; acc[i][1] = (V){0}; }                                             \
     float *c = q->c + row * q->c_stride + column;                                                                              \
     /* The tile of C is wanted at the end; asking for it now hides the wait. */                                                \
-    UNROLL for (int i = 0; i < MR; i++) __builtin_prefetch(c + (size_t)i * q->c_stride, 1);                                     \
+    UNROLL for (int i = 0; i < MR; i++) {                                                                                      \
+      __builtin_prefetch(c + (size_t)i * q->c_stride, 1);                                                                      \
+      __builtin_prefetch(c + (size_t)i * q->c_stride + W, 1);                                                                  \
+    }                                                                                                                          \
+    if (last && q->residual) {                                                                                                 \
+      const float *r = q->residual + row * q->residual_stride + column;                                                        \
+      UNROLL for (int i = 0; i < MR; i++) {                                                                                    \
+        __builtin_prefetch(r + (size_t)i * q->residual_stride);                                                                \
+        __builtin_prefetch(r + (size_t)i * q->residual_stride + W);                                                            \
+      }                                                                                                                        \
+    }                                                                                                                          \
     if (along) {                                                                                                               \
       const float *r[MR / 4];                                                                                                  \
       UNROLL for (int i = 0; i < MR / 4; i++) r[i] = a + 4 * (size_t)i * step;                                                  \

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <time.h>
 
 // A job is (function, context, parts) under a generation number. Lanes claim parts by compare-and-swap on
 // `claim` = generation << 32 | next part, so a lane that the scheduler left behind finds nothing to claim and nobody waits
@@ -160,11 +161,20 @@ void *amaf_allocate(size_t bytes) {
 void amaf_deallocate(void *memory) { free(memory); }
 
 int amaf_available_lanes(void) {
+  int processors = 1;
 #if defined(__linux__)
   cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+  if (sched_getaffinity(0, sizeof set, &set) == 0) processors = CPU_COUNT(&set);
 #endif
-  return 1;
+  const char *limit = getenv("AMAF_LANES");
+  int lanes = limit ? atoi(limit) : 0;
+  return lanes > 0 && lanes < processors ? lanes : processors;
+}
+
+double amaf_processor_seconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
 const char *amaf_instruction_level(void) {

@@ -23,12 +23,9 @@ extension CPUDevice {
             return gemm(g)
         }
         var window = w.c
-        let isPacked = withUnsafePointer(to: &window) { window in
-            guard let product = PackedProduct(c, window: window) else { return false }
-            multiply(product)
-            return true
+        if matrixKernel.suits(m: w.outRows, n: c.filters, k: w.patch) {
+            return withUnsafePointer(to: &window) { multiply(PackedProduct(c, window: $0)) }
         }
-        if isPacked { return }
         let (x, weights, y, bias, residual) = (c.x.floats, c.w.floats, c.y.floats, c.bias?.floats, c.residual?.floats)
         let size = Self.patchRows(w)
         pool.run((w.outRows + size - 1) / size) { part, lane in
@@ -49,6 +46,7 @@ extension CPUDevice {
         let w = c.window
         if w.images == 0 { return }
         var window = w.c
+        let kernel = matrixKernel
         let plane = w.outHeight * w.outWidth
         let (inSize, outSize) = (w.height * w.width * w.channels, plane * c.filters)
         // Whole images per part, since neighbouring windows of one image write the same pixels; about 512 KB of patches,
@@ -57,7 +55,7 @@ extension CPUDevice {
         let parts = ((w.images + wanted - 1) / wanted + 1) / 2 * 2
         let size = (w.images + parts - 1) / parts
         let (x, weights, y, bias) = (c.x.floats, c.w.floats, c.y.floats, c.bias?.floats)
-        let isPacked = PackedProduct.suits(m: size * plane, n: w.patch, k: c.filters)
+        let isPacked = kernel.suits(m: size * plane, n: w.patch, k: c.filters)
         let packed = isPacked ? pack(weights, stride: w.patch, transposed: false, k: c.filters, n: w.patch) : nil
         let room = (size * plane * w.patch + 15) / 16 * 16
         pool.run((w.images + size - 1) / size) { part, lane in
@@ -70,7 +68,7 @@ extension CPUDevice {
                 (product.rows, product.k, product.n, product.alpha) = (rows, c.filters, w.patch, 1)
                 (product.a, product.a_stride, product.packed) = (UnsafePointer(y + first * outSize), c.filters, packed)
                 (product.c, product.c_stride) = (patches, w.patch)
-                amaf_gemm_multiply(&product, 0, rows, 0, PackedProduct.panels(w.patch), patches + room)
+                amaf_gemm_multiply(kernel.level, &product, 0, rows, 0, kernel.panels(w.patch), patches + room)
             } else {
                 sgemm(rows, w.patch, c.filters, 1, y + first * outSize, c.filters, false, weights, w.patch, false, 0, patches, w.patch)
             }
@@ -98,14 +96,15 @@ extension CPUDevice {
         }
         var window = w.c
         let (x, weights, y) = (c.x.floats, c.w.floats, c.y.floats)
-        let isPacked = PackedProduct.suits(m: c.filters, n: w.patch, k: 256)
+        let kernel = matrixKernel
+        let isPacked = kernel.suits(m: c.filters, n: w.patch, k: 256)
         let size = isPacked ? 256 : max(128, (1 << 19) / max(w.patch, 1))
         // Row groups with their own sums; few where the weights are large, since every group needs a copy of them.
         let weightCount = c.filters * w.patch
         let groups = max(1, min(weightCount > 1 << 18 ? 2 : 8, (w.outRows + size - 1) / size))
         let groupRows = (w.outRows + groups - 1) / groups
         let partial = scratch.shared(floats: groups * weightCount)
-        let columns = isPacked ? PackedProduct.panels(w.patch) * PackedProduct.panel : 0
+        let columns = isPacked ? kernel.panels(w.patch) * kernel.panel : 0
         pool.run(groups) { part, lane in
             let sums = partial + part * weightCount
             let end = min(w.outRows, (part + 1) * groupRows)
@@ -114,13 +113,13 @@ extension CPUDevice {
             for first in stride(from: part * groupRows, to: end, by: size) {
                 let rows = min(size, end - first)
                 if isPacked {
-                    amaf_gemm_pack_patches(&window, x, first, rows, patches, patches + size * columns)
+                    amaf_gemm_pack_patches(kernel.level, &window, x, first, rows, patches, patches + size * columns)
                     var product = amaf_product()
                     (product.rows, product.k, product.n, product.alpha) = (c.filters, rows, w.patch, 1)
                     (product.a, product.a_stride, product.a_transposed) = (UnsafePointer(y + first * c.filters), c.filters, 1)
                     (product.packed, product.accumulate) = (UnsafePointer(patches), isFirst ? 0 : 1)
                     (product.c, product.c_stride) = (sums, w.patch)
-                    amaf_gemm_multiply(&product, 0, c.filters, 0, PackedProduct.panels(w.patch), patches + (size + 1) * columns)
+                    amaf_gemm_multiply(kernel.level, &product, 0, c.filters, 0, kernel.panels(w.patch), patches + (size + 1) * columns)
                 } else {
                     amaf_im2col(&window, x, patches, first, first + rows, 0, w.positions)
                     sgemm(

@@ -1,5 +1,22 @@
 internal import CKernels
 
+/// CKernels' matrix kernel at one instruction level.
+struct MatrixKernel: Sendable {
+    let level: Int32
+    /// Columns in one panel of a packed matrix; 0 where there is no kernel.
+    let panel: Int
+
+    init(level: Int32) {
+        self.level = level
+        panel = Int(amaf_gemm_panel(level))
+    }
+
+    func panels(_ columns: Int) -> Int { (columns + panel - 1) / panel }
+
+    /// False where OpenBLAS does better: few rows or columns waste most of a tile, and a very deep op(B) is not worth a copy.
+    func suits(m: Int, n: Int, k: Int) -> Bool { panel > 0 && m >= 8 && n >= 8 && k > 0 && n * k <= 1 << 25 }
+}
+
 /// A product for CKernels' own matrix kernel, which packs op(B) once for all lanes and ends a tile with bias, residual and
 /// activation while it is still in registers.
 ///
@@ -10,16 +27,7 @@ struct PackedProduct {
     var bStride: Int
     var bTransposed: Bool
 
-    /// Floats in one panel per row of op(B); 0 where the processor has no kernel.
-    static let panel = Int(amaf_gemm_panel())
-
-    static func panels(_ columns: Int) -> Int { (columns + panel - 1) / panel }
-
-    /// Nil where OpenBLAS does better: few rows or columns waste most of a tile, and a very deep op(B) is not worth a copy.
-    static func suits(m: Int, n: Int, k: Int) -> Bool { panel > 0 && m >= 8 && n >= 8 && k > 0 && n * k <= 1 << 25 }
-
-    init?(_ g: GEMM) {
-        guard Self.suits(m: g.m, n: g.n, k: g.k) else { return nil }
+    init(_ g: GEMM) {
         product = amaf_product(
             rows: g.m, k: g.k, n: g.n, a: UnsafePointer(g.a.pointer.floats), a_stride: g.a.stride, a_transposed: g.a.isTransposed ? 1 : 0,
             window: nil, packed: nil, alpha: g.alpha, accumulate: g.accumulate ? 1 : 0, bias: g.bias.map { UnsafePointer($0.floats) },
@@ -29,9 +37,8 @@ struct PackedProduct {
     }
 
     /// y = f(patches(x) wᵀ + bias + residual).
-    init?(_ c: Convolution, window: UnsafePointer<amaf_window>) {
+    init(_ c: Convolution, window: UnsafePointer<amaf_window>) {
         let w = c.window
-        guard Self.suits(m: w.outRows, n: c.filters, k: w.patch) else { return nil }
         product = amaf_product(
             rows: w.outRows, k: w.patch, n: c.filters, a: UnsafePointer(c.x.floats), a_stride: w.channels, a_transposed: 0, window: window,
             packed: nil, alpha: 1, accumulate: 0, bias: c.bias.map { UnsafePointer($0.floats) },
@@ -41,8 +48,8 @@ struct PackedProduct {
     }
 
     /// Into how many row and panel ranges: enough for lanes to share, none below about 40 µs of work.
-    func grid() -> (rows: Int, panels: Int) {
-        let (m, panels) = (product.rows, Self.panels(product.n))
+    func grid(panels: Int) -> (rows: Int, panels: Int) {
+        let m = product.rows
         let work = 2.0 * Double(m) * Double(product.n) * Double(product.k)
         let wanted = work < 4e6 ? 1 : work < 1.6e7 ? 2 : work < 3e8 ? 4 : work < 3e9 ? 8 : 16
         // Cutting rows is free; cutting columns gathers A's rows again.
@@ -54,11 +61,12 @@ struct PackedProduct {
 extension CPUDevice {
     /// Packs op(B) into the shared scratch; a part packs about 64 KB.
     func pack(_ b: UnsafePointer<Float>, stride: Int, transposed: Bool, k: Int, n: Int) -> UnsafePointer<Float> {
-        let panels = PackedProduct.panels(n)
-        let packed = scratch.shared(floats: panels * k * PackedProduct.panel)
-        let size = max(1, min((panels + 1) / 2, 16384 / max(1, k * PackedProduct.panel)))
+        let kernel = matrixKernel
+        let panels = kernel.panels(n)
+        let packed = scratch.shared(floats: panels * k * kernel.panel)
+        let size = max(1, min((panels + 1) / 2, 16384 / max(1, k * kernel.panel)))
         pool.run((panels + size - 1) / size) { part, _ in
-            amaf_gemm_pack(b, stride, transposed ? 1 : 0, k, n, packed, part * size, min(panels, part * size + size))
+            amaf_gemm_pack(kernel.level, b, stride, transposed ? 1 : 0, k, n, packed, part * size, min(panels, part * size + size))
         }
         return UnsafePointer(packed)
     }
@@ -66,13 +74,13 @@ extension CPUDevice {
     func multiply(_ p: PackedProduct) {
         var product = p.product
         product.packed = pack(p.b, stride: p.bStride, transposed: p.bTransposed, k: product.k, n: product.n)
-        let (rowParts, panelParts) = p.grid()
-        let (m, panels) = (product.rows, PackedProduct.panels(product.n))
+        let (m, panels, level) = (product.rows, matrixKernel.panels(product.n), matrixKernel.level)
+        let (rowParts, panelParts) = p.grid(panels: panels)
         func border(_ i: Int) -> Int { i == rowParts ? m : m * i / rowParts / 4 * 4 }
         pool.run(rowParts * panelParts) { part, lane in
             let (r, c) = (part / panelParts, part % panelParts)
             amaf_gemm_multiply(
-                &product, border(r), border(r + 1), panels * c / panelParts, panels * (c + 1) / panelParts,
+                level, &product, border(r), border(r + 1), panels * c / panelParts, panels * (c + 1) / panelParts,
                 scratch.ofLane(lane, floats: Int(amaf_gemm_scratch())))
         }
     }

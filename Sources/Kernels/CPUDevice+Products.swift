@@ -42,7 +42,7 @@ extension CPUDevice {
 
     func gemm(_ g: GEMM) {
         if g.m == 0 || g.n == 0 { return }
-        if let product = PackedProduct(g) { return multiply(product) }
+        if matrixKernel.suits(m: g.m, n: g.n, k: g.k) { return multiply(PackedProduct(g)) }
         let (a, b, c) = (g.a.pointer.floats, g.b.pointer.floats, g.c.floats)
         let (bias, residual) = (g.bias?.floats, g.residual?.pointer.floats)
         let needsEpilogue = bias != nil || residual != nil || g.activation != .identity

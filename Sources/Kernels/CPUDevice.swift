@@ -13,9 +13,13 @@ package final class CPUDevice: ComputeDevice {
     /// One kernel at a time: kernels share the lanes' scratch memory.
     private let queue = Mutex<Void>(())
     let scratch: ScratchSpace
+    let matrixKernel: MatrixKernel
 
-    /// - Parameter lanes: threads, at least 1; by default as many as the processor offers.
-    package init(lanes: Int = CPUDevice.availableLanes) {
+    /// - Parameters:
+    ///   - lanes: threads, at least 1; by default as many as the processor offers.
+    ///   - matrixLevel: of CKernels' matrix kernel, at most the processor's: 2 for x86-64-v4, 1 for v3, 0 for OpenBLAS alone.
+    package init(lanes: Int = CPUDevice.availableLanes, matrixLevel: Int = .max) {
+        matrixKernel = MatrixKernel(level: min(Int32(clamping: matrixLevel), amaf_gemm_level()))
         openblas_set_num_threads(1)
         pool = LanePool(lanes: lanes)
         memory = Mutex(BlockCache())
@@ -44,12 +48,13 @@ package final class CPUDevice: ComputeDevice {
     package func enqueue(_ kernel: Kernel) {
         queue.withLock { _ in
             guard isProfiling.load(ordering: .relaxed) else { return run(kernel) }
-            let clock = ContinuousClock()
-            let (seconds, attoseconds) = clock.measure { run(kernel) }.components
+            let start = Self.processorSeconds
+            run(kernel)
+            let seconds = Self.processorSeconds - start
             profile.withLock { profile in
                 var entry = profile[kernel.label] ?? (0, 0)
                 entry.calls += 1
-                entry.seconds += Double(seconds) + Double(attoseconds) * 1e-18
+                entry.seconds += seconds
                 profile[kernel.label] = entry
             }
         }
@@ -64,7 +69,11 @@ package final class CPUDevice: ComputeDevice {
         isProfiling.store(true, ordering: .relaxed)
     }
 
-    /// Time spent by kind and shape of kernel since `startProfile`, the longest first.
+    /// Processor time of this process so far, all threads: what a busy neighbour does not change.
+    package static var processorSeconds: Double { amaf_processor_seconds() }
+
+    /// Processor time spent by kind and shape of kernel since `startProfile`, the longest first. Lanes that wait spin, so
+    /// only one lane tells what a kernel itself costs.
     package func stopProfile() -> [(kernel: String, calls: Int, seconds: Double)] {
         isProfiling.store(false, ordering: .relaxed)
         return profile.withLock { $0 }.map { ($0.key, $0.value.calls, $0.value.seconds) }.sorted {

@@ -10,6 +10,8 @@ package enum NetworkBenchmark {
         /// Items per second: the best of the rounds, and all of them.
         package var best: Double
         package var rounds: [Double]
+        /// Items per second of processor time, all rounds together: with one lane, the rate on a machine without neighbours.
+        package var perProcessorSecond: Double
         /// Floating-point operations per item, 0 where memory decides.
         package var flopsPerItem: Double
 
@@ -17,7 +19,8 @@ package enum NetworkBenchmark {
             func short(_ value: Double) -> String { value >= 1000 ? String(Int(value)) : String((value * 100).rounded() / 100) }
             let rate = best * flopsPerItem / 1e9
             let share = flopsPerItem == 0 ? "" : ", \(short(rate)) GFLOP/s = \(Int((rate / peak * 100).rounded())) % of \(short(peak))"
-            return "\(name): \(short(best)) \(items)/s (\(rounds.map(short).joined(separator: ", ")))\(share)"
+            return
+                "\(name): \(short(best)) \(items)/s (\(rounds.map(short).joined(separator: ", "))), \(short(perProcessorSecond)) per processor second\(share)"
         }
     }
 
@@ -106,6 +109,8 @@ package enum NetworkBenchmark {
         let clock = ContinuousClock()
         body()
         var rates: [Double] = []
+        let processorStart = CPUDevice.processorSeconds
+        var total = 0
         for _ in 0..<rounds {
             let start = clock.now
             var done = 0
@@ -114,7 +119,10 @@ package enum NetworkBenchmark {
                 done += count
             } while (clock.now - start).seconds < seconds
             rates.append(Double(done) / (clock.now - start).seconds)
+            total += done
         }
-        return Row(name: which.rawValue, items: items, best: rates.max() ?? 0, rounds: rates, flopsPerItem: flops)
+        return Row(
+            name: which.rawValue, items: items, best: rates.max() ?? 0, rounds: rates,
+            perProcessorSecond: Double(total) / (CPUDevice.processorSeconds - processorStart), flopsPerItem: flops)
     }
 }

@@ -199,6 +199,8 @@ package final class WorkerAgent {
         var environment = ProcessInfo.processInfo.environment
         // One BLAS thread a slot: two change the bits and gain little.
         environment["OPENBLAS_NUM_THREADS"] = "1"
+        // Slots share the processors: kernels of two slots with every lane each would wait for one another.
+        environment["AMAF_LANES"] = String(configuration.lanesPerSlot(processors: ProcessInfo.processInfo.activeProcessorCount))
         environment["AMAF_ALLOW_EXEC"] = configuration.allowsExec ? "1" : "0"
         // What the agent alone needs to know.
         environment["AMAF_JOIN_KEY"] = nil

@@ -49,4 +49,7 @@ package struct WorkerConfiguration: Sendable {
         self.settings = settings
         self.orphanTimeout = orphanTimeout
     }
+
+    /// Threads that the kernels of one slot use by default.
+    package func lanesPerSlot(processors: Int) -> Int { max(1, processors / max(1, slots)) }
 }

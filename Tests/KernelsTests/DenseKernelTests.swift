@@ -184,6 +184,16 @@ private let smallCases: [KernelCase] = {
             Window(images: 2, height: 6, width: 6, channels: 8, windowHeight: 1, windowWidth: 1, stride: 1, padding: 0), filters: 9),
         convolutionCase(
             Window(images: 2, height: 15, width: 15, channels: 3, windowHeight: 7, windowWidth: 7, stride: 2, padding: 3), filters: 4),
+        // Our own product: whole and partial tiles, panels and depths, and every way to end a tile.
+        gemmCase(37, 70, 300, full: true), gemmCase(24, 64, 513, aT: true, accumulate: true), gemmCase(12, 32, 256, bT: true, full: true),
+        gemmCase(121, 33, 1024, full: true), gemmCase(9, 8, 1, aT: true, bT: true, full: true),
+        gemmCase(130, 200, 20, bT: true, accumulate: true),
+        convolutionCase(
+            Window(images: 2, height: 13, width: 11, channels: 33, windowHeight: 3, windowWidth: 3, stride: 1, padding: 1), filters: 40),
+        convolutionCase(
+            Window(images: 3, height: 9, width: 9, channels: 1, windowHeight: 5, windowWidth: 5, stride: 2, padding: 2), filters: 16),
+        convolutionCase(
+            Window(images: 1, height: 4, width: 4, channels: 40, windowHeight: 4, windowWidth: 4, stride: 4, padding: 0), filters: 12),
         attentionCase(batch: 2, heads: 3, queries: 7, keys: 7, size: 4, biased: false, causal: nil),
         attentionCase(batch: 2, heads: 2, queries: 5, keys: 9, size: 8, biased: true, causal: nil),
         attentionCase(batch: 1, heads: 2, queries: 6, keys: 6, size: 8, biased: false, causal: 0),
@@ -347,6 +357,17 @@ private let largeCases: [KernelCase] = [
         for (i, (a, b)) in zip(fast, naive).enumerated() {
             let error = relativeError(a, b)
             #expect(error <= kernel.tolerance, "output \(i) of \(kernel.name): \(error)")
+        }
+    }
+
+    @Test(arguments: [0, 1]) func everyMatrixKernelAgreesWithTheNaiveTwin(_ level: Int) {
+        for kernel in smallCases where kernel.name.hasPrefix("gemm") || kernel.name.hasPrefix("convolution") {
+            let fast = kernel.run(CPUDevice(lanes: 2, matrixLevel: level)).map { $0.values() }
+            let naive = kernel.run(RemoteMemoryDevice()).map { $0.values() }
+            for (i, (a, b)) in zip(fast, naive).enumerated() {
+                let error = relativeError(a, b)
+                #expect(error <= kernel.tolerance, "output \(i) of \(kernel.name) at level \(level): \(error)")
+            }
         }
     }
 

@@ -25,20 +25,21 @@ import Testing
     }
 
     @Test(arguments: Adam.Form.allCases) func takesTheReferencesSteps(_ form: Adam.Form) throws {
-        let device = CPUDevice(lanes: 2)
         var generator = SeededGenerator(seed: 3)
         let start = (0..<64).map { _ in Float(generator.uniform() - 0.5) }
         // Slopes over many magnitudes: the forms differ where √v is near ε.
         let gradients = (0..<3).map { _ in (0..<64).map { i in Float(generator.uniform() - 0.5) * Float(pow(10.0, Double(-(i % 9)))) } }
-        let parameter = Parameter("p", device.tensor(start, [64]))
-        let adam = Adam([parameter], .init(form: form, learningRate: 1e-2))
-        for gradient in gradients {
-            parameter.slot()?.gradient.assign(gradient)
-            adam.update()
-        }
         let expected = reference(
             form, start.map(Double.init), gradients.map { $0.map(Double.init) }, rate: 1e-2, epsilon: form == .pyTorch ? 1e-8 : 1e-7)
-        for (a, b) in zip(parameter.value.values(), expected) { #expect(abs(Double(a) - b) < 1e-6) }
+        for device in [CPUDevice(lanes: 2), RemoteMemoryDevice()] as [any ComputeDevice] {
+            let parameter = Parameter("p", device.tensor(start, [64]))
+            let adam = Adam([parameter], .init(form: form, learningRate: 1e-2))
+            for gradient in gradients {
+                parameter.slot()?.gradient.assign(gradient)
+                adam.update()
+            }
+            for (a, b) in zip(parameter.value.values(), expected) { #expect(abs(Double(a) - b) < 1e-6, "on \(device.name)") }
+        }
     }
 
     @Test func theFormsDiffer() {

@@ -1,6 +1,6 @@
 """Golden tensors for Tests/ModelsTests/Networks: what the reference implementations compute on small seeded networks.
 
-    python generate.py [--vocabularies FOLDER]     (writes golden/; needs torch, transformers, sentencepiece, safetensors)
+    python generate.py [--vocabularies FOLDER]     (writes golden/; needs requirements.txt)
 
 Weights and inputs are not stored: both sides compute them from their names with `fill`, so a golden file holds outputs
 only and stays small. FOLDER holds the public CLIP merge list and BERT vocabulary (tokenizer goldens are made only with it).

@@ -126,15 +126,18 @@ typedef struct {
   size_t c_stride;
 } amaf_product;
 
-/// Columns per packed panel; 0 where the processor lacks AVX2 and FMA and BLAS must do.
-size_t amaf_gemm_panel(void);
+/// The best instruction level here: 2 x86-64-v4, 1 x86-64-v3, 0 none of them, where BLAS must do.
+int amaf_gemm_level(void);
+/// Columns per packed panel; 0 for level 0.
+size_t amaf_gemm_panel(int level);
 /// Packs panels first..<last of op(B) (k, n) into `packed` (64-byte aligned, panels * k * amaf_gemm_panel() floats in all).
-void amaf_gemm_pack(const float *b, size_t b_stride, int transposed, size_t k, size_t n, float *packed, size_t first, size_t last);
+void amaf_gemm_pack(int level, const float *b, size_t b_stride, int transposed, size_t k, size_t n, float *packed, size_t first, size_t last);
 /// Packs patches first_row ..< first_row + k of an image batch as op(B) (k, patch); `row` holds the patch's panels.
-void amaf_gemm_pack_patches(const amaf_window *w, const float *x, size_t first_row, size_t k, float *packed, float *row);
+void amaf_gemm_pack_patches(int level, const amaf_window *w, const float *x, size_t first_row, size_t k, float *packed, float *row);
 /// Rows and panels first..<last of the product; the bits of an element do not depend on the split. `scratch` holds
 /// amaf_gemm_scratch() floats, aligned to 64 bytes.
-void amaf_gemm_multiply(const amaf_product *product, size_t first_row, size_t last_row, size_t first_panel, size_t last_panel, float *scratch);
+void amaf_gemm_multiply(int level, const amaf_product *product, size_t first_row, size_t last_row, size_t first_panel, size_t last_panel,
+                        float *scratch);
 size_t amaf_gemm_scratch(void);
 
 // Lanes: threads that share the parts of one job. A part never knows which lane runs it.
@@ -147,8 +150,10 @@ void amaf_lanes_run(amaf_lanes *pool, size_t parts, amaf_part function, void *co
 /// Page-aligned memory; large blocks ask for huge pages.
 void *amaf_allocate(size_t bytes);
 void amaf_deallocate(void *memory);
-/// Processors this process may run on.
+/// Processors this process may run on, at most AMAF_LANES where that is set: a worker divides its processors among its slots.
 int amaf_available_lanes(void);
+/// Processor time of this process so far, all threads.
+double amaf_processor_seconds(void);
 /// Which clone of the loops runs here: "x86-64-v4", "x86-64-v3", "x86-64" or "generic".
 const char *amaf_instruction_level(void);
 #endif
