@@ -78,6 +78,8 @@ package final class ClassifierTrainer {
     private let parameters: [Parameter]
     private let device: any ComputeDevice
     private let classes: Int
+    /// As many zeros as the largest parameter has numbers; made at the first clipping.
+    private var zeros: Tensor?
 
     /// - Parameter parameters: those that are to move.
     package init(_ parameters: [Parameter], classes: Int, on device: any ComputeDevice, _ configuration: Configuration) {
@@ -144,10 +146,20 @@ package final class ClassifierTrainer {
 
     private func clippingFactor() -> Float {
         guard configuration.clip > 0 else { return 1 }
-        let square = parameters.reduce(0.0) { sum, parameter in
-            (parameter.gradient?.values() ?? []).reduce(sum) { $0 + Double($1) * Double($1) }
+        // Row by row on the device, as the Gaussian loss ½ Σ (g − 0)²; only one number a row comes to the host.
+        let zeros = zeros ?? device.zeros([parameters.map(\.value.count).max() ?? 1])
+        self.zeros = zeros
+        let rows = parameters.compactMap(\.gradient).map { gradient in
+            let rows = gradient.rank > 1 ? gradient.dimension(0) : 1
+            let half = device.empty([rows])
+            device.enqueue(
+                .gaussian(
+                    RowLoss(
+                        predicted: gradient.pointer, target: zeros.pointer, loss: half.pointer, slope: nil, rows: rows,
+                        columns: gradient.count / rows, scale: 1)))
+            return half
         }
-        let length = Float(square.squareRoot())
+        let length = Float((2 * rows.reduce(0.0) { $0 + $1.values().reduce(0.0) { $0 + Double($1) } }).squareRoot())
         return length > configuration.clip ? configuration.clip / length : 1
     }
 }

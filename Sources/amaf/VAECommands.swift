@@ -247,11 +247,11 @@ struct VAECommand: ParsableCommand {
                     remedy: "Name a .npy file for anything but grey and RGB images.")
             }
             let bytes = pixels.map { UInt8((min(1, max(0, $0)) * 255).rounded()) }
-            let sheet = PNGWriter.sheet(
+            let sheet = ImageWriter.sheet(
                 bytes, count: images, columns: Int(Double(images).squareRoot().rounded(.up)), width: c.width, height: c.height,
                 channels: c.channels)
             let file = try FileWriter(out)
-            let encode = isNetpbm ? PNGWriter.netpbm : PNGWriter.encode
+            let encode = isNetpbm ? ImageWriter.netpbm : ImageWriter.encode
             try file.write(encode(sheet.pixels, sheet.width, sheet.height, c.channels))
             try file.close()
         }

@@ -1,7 +1,7 @@
 internal import CZlib
 
 /// Writes 8-bit grey or RGB images as PNG (ISO 15948), rows unfiltered, deflated by zlib; and PGM/PPM (Netpbm P5, P6).
-package enum PNGWriter {
+package enum ImageWriter {
     /// - Parameter pixels: interleaved bytes, row by row.
     /// - Precondition: 1 or 3 channels, both sides positive.
     package static func encode(_ pixels: [UInt8], width: Int, height: Int, channels: Int) -> [UInt8] {
