@@ -111,30 +111,35 @@ LEVEL static void NAME(tile)(const amaf_product *q, size_t k, const float *a, si
 
 // Panels first..<last of op(B) (k, n): panel j holds columns j NR ..< (j + 1) NR for every p, zeros beyond n.
 LEVEL static void NAME(pack)(const float *b, size_t b_stride, int transposed, size_t k, size_t n, float *packed, size_t first, size_t last) {
-  for (size_t panel = first; panel < last; panel++) {
-    float *out = packed + panel * k * NR;
-    size_t column = panel * NR, width = n - column < NR ? n - column : NR;
-    if (!transposed) {
-      const float *source = b + column;
-      if (width == NR)
-        for (size_t p = 0; p < k; p++, out += NR, source += b_stride) {
-          V b0 = *(const VU *)source, b1 = *(const VU *)(source + W);
-          *(V *)out = b0;
-          *(V *)(out + W) = b1;
-        }
-      else
-        for (size_t p = 0; p < k; p++, out += NR, source += b_stride)
-          for (size_t j = 0; j < NR; j++) out[j] = j < width ? source[j] : 0;
-      continue;
+  size_t whole = n / NR < last ? n / NR : last;
+  if (whole < first) whole = first;
+  if (!transposed)
+    // Row by row, so that reading runs along memory; every panel gets whole cache lines.
+    for (size_t p = 0; p < k; p++) {
+      const float *source = b + p * b_stride;
+      for (size_t panel = first; panel < whole; panel++) {
+        float *out = packed + (panel * k + p) * NR;
+        V b0 = *(const VU *)(source + panel * NR), b1 = *(const VU *)(source + panel * NR + W);
+        *(V *)out = b0;
+        *(V *)(out + W) = b1;
+      }
     }
-    for (size_t group = 0; group < NR; group += 8) {
+  else
+    for (size_t panel = first; panel < whole; panel++) {
+      float *out = packed + panel * k * NR;
+      const float *source = b + panel * NR * b_stride;
       size_t p = 0;
-      if (group + 8 <= width)
-        for (; p + 8 <= k; p += 8) transpose8(b + (column + group) * b_stride + p, b_stride, out + p * NR + group, NR);
+      for (; p + 8 <= k; p += 8)
+        for (size_t j = 0; j < NR; j += 8) transpose8(source + j * b_stride + p, b_stride, out + p * NR + j, NR);
       for (; p < k; p++)
-        for (size_t j = 0; j < 8; j++) out[p * NR + group + j] = group + j < width ? b[(column + group + j) * b_stride + p] : 0;
+        for (size_t j = 0; j < NR; j++) out[p * NR + j] = source[j * b_stride + p];
     }
-  }
+  for (size_t panel = whole; panel < last; panel++)
+    for (size_t p = 0; p < k; p++)
+      for (size_t j = 0; j < NR; j++) {
+        size_t column = panel * NR + j;
+        packed[(panel * k + p) * NR + j] = column >= n ? 0 : transposed ? b[column * b_stride + p] : b[p * b_stride + column];
+      }
 }
 
 // Rows first..<last of op(A) times panels first..<last, row block by row block.

@@ -59,12 +59,12 @@ struct PackedProduct {
 }
 
 extension CPUDevice {
-    /// Packs op(B) into the shared scratch; a part packs about 64 KB.
+    /// Packs op(B) into the shared scratch; a part packs 64 KB or more.
     func pack(_ b: UnsafePointer<Float>, stride: Int, transposed: Bool, k: Int, n: Int) -> UnsafePointer<Float> {
         let kernel = matrixKernel
         let panels = kernel.panels(n)
         let packed = scratch.shared(floats: panels * k * kernel.panel)
-        let size = max(1, min((panels + 1) / 2, 16384 / max(1, k * kernel.panel)))
+        let size = max((panels + 7) / 8, 16384 / max(1, k * kernel.panel))
         pool.run((panels + size - 1) / size) { part, _ in
             amaf_gemm_pack(kernel.level, b, stride, transposed ? 1 : 0, k, n, packed, part * size, min(panels, part * size + size))
         }
