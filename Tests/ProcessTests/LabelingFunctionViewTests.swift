@@ -56,7 +56,7 @@ import Testing
             review: {mode: none}
             """.utf8
         ).write(to: URL(fileURLWithPath: "\(programs.folder)/job.yaml"))
-        let cluster = try TestCluster(programs, port: 37_000 + Int(getpid()) % 20_000)
+        let cluster = try TestCluster(programs)
         defer { cluster.stop() }
         let run = try cluster.submit("job.yaml")
         func table() throws -> Table? {
@@ -65,7 +65,7 @@ import Testing
             return try JSONDecoder().decode(Status.self, from: Data(text.utf8)).labelingFunctions?.first
         }
         #expect(try table() == nil, "nobody has worked yet")
-        try cluster.startWorker(["--allow-exec"])
+        try cluster.startWorker(nil, ["--allow-exec"])
         var partial: Table?
         let end = Date(timeIntervalSinceNow: 60)
         while partial == nil, Date() < end { partial = try table() }
