@@ -126,7 +126,7 @@ let rooms: [Room] = [
     tests("IntegrationsTests", ["Primitives", "Datasets", "Integrations"]),
     tests("MessagingTests", ["Primitives", "WireProtocol", "Messaging"]),
     tests("WorkerServiceTests", ["Primitives", "WorkerService"]),
-    tests("StagesTests", ["Primitives", "Datasets", "Stages"]),
+    tests("StagesTests", ["Primitives", "Datasets", "WeakSupervision", "Scheduling", "Stages"]),
     tests("ProcessTests", ["Primitives"]),
 ]
 

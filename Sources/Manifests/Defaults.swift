@@ -8,6 +8,8 @@ package struct Defaults: Hashable, Sendable {
     package var blockSize = BlockPlan.defaultBlockSize
     package var features = FeatureSettings()
     package var labelModel = LabelModelKind.logLinear
+    /// Rounds of block tasks that the label model is fitted in; nil fits it in one task.
+    package var labelModelRounds: Int?
     package var classifier = ClassifierSettings()
     package var acquisition = Acquisition.margin
     package var control: Acquisition? = .random

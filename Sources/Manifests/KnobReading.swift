@@ -13,10 +13,17 @@ extension Defaults {
         blockSize = try map.integer("block-size", in: 16...65_536) ?? blockSize
         if var part = try map.map("features") { try features.read(&part) }
         if let node = map.value("label-model") {
-            // `label-model: auto` or `label-model: {model: auto}`.
+            // `label-model: auto` or `label-model: {model: log-linear, rounds: 20}`.
+            labelModelRounds = nil
             if node.mapping != nil, var part = try map.map("label-model") {
                 labelModel = try part.choice("model") ?? labelModel
+                labelModelRounds = try part.integer("rounds", in: 1...100)
                 try part.finish()
+                if labelModelRounds != nil, !LabelModelRounds.kinds.contains(labelModel) {
+                    throw part.error(
+                        "manifest.not-in-rounds", "The label model '\(labelModel.rawValue)' is not fitted in rounds", at: "rounds",
+                        remedy: "Leave 'rounds' out, or choose one of \(LabelModelRounds.kinds.map(\.rawValue).joined(separator: ", ")).")
+                }
             } else {
                 labelModel = try map.choice("label-model", node)
             }

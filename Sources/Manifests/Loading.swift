@@ -39,6 +39,7 @@ extension PipelineManifest {
         stages = StageSwitches()
         let stagesNode = map.value("stages")
         if let node = stagesNode { try stages.read(YAMLMapping(node, in: document, name: "stages")) }
+        labelModelRounds = knobs.labelModelRounds
         (blockSize, features, labelModel, classifier) = (knobs.blockSize, knobs.features, knobs.labelModel, knobs.classifier)
         (acquisition, control, review, noisyReviewer) = (knobs.acquisition, knobs.control, knobs.review, knobs.noisyReviewer)
         (seeds, checkpoints, audit, export) = (knobs.seeds, knobs.checkpoints, knobs.audit, knobs.export)

@@ -15,6 +15,8 @@ package struct PipelineManifest: Hashable, Sendable, Codable {
     package var blockSize: Int
     package var features: FeatureSettings
     package var labelModel: LabelModelKind
+    /// Rounds of block tasks that the label model is fitted in; nil fits it in one task.
+    package var labelModelRounds: Int?
     package var classifier: ClassifierSettings
     package var acquisition: Acquisition
     /// Run beside `acquisition` at the same budget; nil for none.

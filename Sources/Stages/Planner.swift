@@ -78,8 +78,8 @@ package struct RunAnnotation: Hashable, Sendable, Codable {
 
 /// Turns a checked pipeline and its indexed data into the stage graph. Pure: the same inputs give the same plan, name and all.
 package struct Planner {
-    private let manifest: PipelineManifest
-    private let index: DatasetIndex
+    let manifest: PipelineManifest
+    let index: DatasetIndex
     private let testIndex: DatasetIndex?
     private let functions: LabelingFunctionFile?
     private let artifacts: PlanArtifacts
@@ -108,7 +108,7 @@ package struct Planner {
     package static func selection(of arm: RunArm, round: Int) -> StageID {
         StageID("\(arm.name)/round-\(twoDigits(round))/select-for-review")
     }
-    private static func twoDigits(_ n: Int) -> String { n < 10 ? "0\(n)" : "\(n)" }
+    static func twoDigits(_ n: Int) -> String { n < 10 ? "0\(n)" : "\(n)" }
 
     // MARK: The plan
 
@@ -197,7 +197,7 @@ package struct Planner {
             classes: index.classNames.count, l2: Float(manifest.classifier.l2), epochs: manifest.classifier.epochs)
     }
 
-    private mutating func add(
+    mutating func add(
         _ id: StageID, _ kind: String, parameters: String = "{}", blocks: Int, _ inputs: [StageInput],
         performer: StageSpec.Performer = .workers
     ) {
@@ -212,10 +212,10 @@ package struct Planner {
                 samples: range?.samples ?? 0, blockSize: range?.blockSize ?? 0))
     }
 
-    private func same(_ name: String, _ stage: StageID) -> StageInput {
+    func same(_ name: String, _ stage: StageID) -> StageInput {
         StageInput(name, from: .stage(stage, output: name), reach: .sameBlock)
     }
-    private func whole(_ name: String, _ stage: StageID, output: String? = nil) -> StageInput {
+    func whole(_ name: String, _ stage: StageID, output: String? = nil) -> StageInput {
         StageInput(name, from: .stage(stage, output: output ?? name), reach: .allBlocks)
     }
     private func artifact(_ name: String, _ digest: Digest) -> StageInput {
@@ -252,10 +252,7 @@ package struct Planner {
                 }
                 add(Self.votes, MergeVotesStage.kind, blocks: blocks, parts)
             }
-            add(
-                Self.fitLabelModel, FitLabelModelStage.kind, parameters: CanonicalJSON.encode(LabelModelOptions(kind: manifest.labelModel)),
-                blocks: 1,
-                [whole("votes", Self.votes), list])
+            addLabelModel(list)
             add(Self.posterior, ApplyLabelModelStage.kind, blocks: blocks, [same("votes", Self.votes), whole("model", Self.fitLabelModel)])
         }
         if let testIndex, let source = artifacts.testSource, let digest = artifacts.testIndex {

@@ -3,6 +3,8 @@ package enum StageRegistry {
     private static let executors: [any StageExecutor.Type] = [
         IngestStage.self, ExtractFeaturesStage.self, DocumentFrequencyStage.self, ApplyLabelingFunctionsStage.self, MergeVotesStage.self,
         FitLabelModelStage.self,
+        CountVotesStage.self, StartLabelModelStage.self, LabelModelExpectationStage.self, StepLabelModelStage.self,
+        FinishLabelModelStage.self,
         ApplyLabelModelStage.self, TrainClassifierStage.self, ScoreUncertaintyStage.self, SelectForReviewStage.self,
         SimulatedReviewStage.self,
         FitAggregationStage.self, AggregateStage.self, EvaluateStage.self, ExportStage.self, DiagnosticStage.self,

@@ -182,7 +182,8 @@ package struct ImportedLabelMatrix {
         return ImportedLabelMatrix(matrix: matrix, sampleNames: [], classNames: classNames)
     }
 
-    /// `item,source,label` lines with any header; items in order of appearance, sources and labels sorted (numbers by value).
+    /// `item,source,label` lines with any header; items in order of appearance, sources and labels sorted (numbers by value). A blank
+    /// label, and -1, is an abstention.
     static func read(csv: String, classCount: Int?, place: String) throws(AMAFError) -> ImportedLabelMatrix {
         var rows = try CSVText.rows(csv, place: place)
         guard !rows.isEmpty else {
@@ -206,7 +207,7 @@ package struct ImportedLabelMatrix {
             return numbers.count == names.count ? names.sorted { (Int($0) ?? 0) < (Int($1) ?? 0) } : names.sorted()
         }
         let sources = sorted(Set(rows.map { $0.fields[1] }))
-        var classNames = sorted(Set(rows.map { $0.fields[2] }.filter { $0 != "-1" }))
+        var classNames = sorted(Set(rows.map { $0.fields[2] }.filter { $0 != "-1" && !$0.isEmpty }))
         // Labels that are numbers keep their value as index.
         if let highest = classNames.compactMap({ Int($0) }).max(),
             classNames.allSatisfy({ Int($0).map { $0 >= 0 && $0 < 32_767 } ?? false })

@@ -73,6 +73,11 @@ package enum LabelModelCommand {
         }
         var trainMatrix = train.matrix
         if trainMatrix.classCount != k { trainMatrix = try ImportedLabelMatrix.read(options.matrix, classCount: k).matrix }
+        guard trainMatrix.voteCount > 0 else {
+            throw AMAFError(
+                "label-model.no-votes", "No function votes on any of the \(trainMatrix.sampleCount) samples", place: options.matrix,
+                remedy: "Check that -1 is the abstention and that lines of a vote list follow a header.")
+        }
         // Packing votes for the fit is part of the fit, not of reading.
         let unpacked = clock.now
         var blocks = trainMatrix.blocks.map { FitBlock($0, classCount: k) }

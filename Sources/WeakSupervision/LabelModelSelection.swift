@@ -42,8 +42,10 @@ package enum LabelModelSelection {
     static let evidenceRows = 20_000
     /// Confusion tables need votes for K × K cells a function; beyond this many classes they are not tried.
     static let largestTable = 32
-    /// Nats a row by which a model must explain held-out votes better than majority voting does.
+    /// Nats a row by which a model must explain held-out votes better than majority voting does…
     static let likelihoodMargin = 0.005
+    /// …and standard errors of the mean difference: a handful of rows is no evidence.
+    static let likelihoodErrors = 2.0
     static let folds = 5
 
     package static func choose(_ fit: LabelModelFit) throws(AMAFError) -> (model: FittedLabelModel, evidence: LabelModelEvidence) {
@@ -83,18 +85,21 @@ package enum LabelModelSelection {
         }
         let half = LabelModelFit(halves[0].map { FitBlock($0) }, classCount: fit.classCount, functions: fit.functions)
         var rows: [LabelModelEvidence.Row] = []
+        var likelihoods: [[Double]] = []
         for options in candidates {
             let model = try half.fit(options)
-            let likelihood = heldOutLogLikelihood(model, half.polarity, halves[1])
-            rows.append(.init(name: options.kind.rawValue, options: options, logLikelihood: likelihood))
+            let found = heldOutLogLikelihoods(model, half.polarity, halves[1])
+            likelihoods.append(found)
+            rows.append(
+                .init(name: options.kind.rawValue, options: options, logLikelihood: found.reduce(0, +) / Double(max(1, found.count))))
         }
-        let base = rows[0].logLikelihood ?? 0
         // One accuracy a function cannot be told from the class balance where functions speak for one class only.
         let eligible = rows.indices.dropFirst().filter { multipolar || rows[$0].options.kind != .logLinear }
         let best = eligible.max { (rows[$0].logLikelihood ?? 0) < (rows[$1].logLikelihood ?? 0) }
-        var reason = "Majority vote, for no model explains held-out votes better by \(likelihoodMargin) nats a row."
+        var reason =
+            "Majority vote, for no model explains held-out votes better by \(likelihoodMargin) nats a row and \(Int(likelihoodErrors)) standard errors."
         var chosen = 0
-        if let best, (rows[best].logLikelihood ?? 0) > base + likelihoodMargin {
+        if let best, explains(likelihoods[best], better: likelihoods[0]) {
             chosen = best
             reason = "\(rows[best].name) explains held-out votes best."
             if rows[best].options.kind == .damped || (multipolar && rows[best].options.kind == .mapEM) {
@@ -104,6 +109,16 @@ package enum LabelModelSelection {
         if repeats { reason += " Functions that repeat one another share their weight." }
         rows[chosen].isChosen = true
         return LabelModelEvidence(rows: rows, goldCount: 0, sampleCount: blocks.reduce(0) { $0 + $1.rowCount }, reason: reason)
+    }
+
+    /// Whether the mean difference is beyond the margin and beyond chance.
+    private static func explains(_ likelihoods: [Double], better base: [Double]) -> Bool {
+        let n = Double(likelihoods.count)
+        guard n > 1 else { return false }
+        let differences = zip(likelihoods, base).map { $0 - $1 }
+        let mean = differences.reduce(0, +) / n
+        let variance = differences.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / (n - 1)
+        return mean > likelihoodMargin && mean > likelihoodErrors * (variance / n).squareRoot()
     }
 
     /// Which rows test what the others teach: of rows with the same votes every other one, whatever the order of rows and functions.
@@ -128,8 +143,8 @@ package enum LabelModelSelection {
     static let unnamed = 0.1
     /// Nats a vote by which subtypes must raise the evidence to show that votes are correlated.
     static let evidenceMargin = 0.001
-    /// How much more extreme, in odds, one-coin may make the largest class than the votes do.
-    static let collapseOdds = 3.0
+    /// Share of the votes by which labels may agree less with them than the labels of tables do.
+    static let agreementTolerance = 0.01
 
     /// Tables explain held-out votes best. That says that functions err in their own ways; whether the tables' classes are the ones that
     /// the names mean, and whether votes are independent, the likelihood of votes cannot say and is looked at here.
@@ -143,7 +158,8 @@ package enum LabelModelSelection {
         }
         let part = LabelModelFit(
             fit.evenPart(rows: evidenceRows).map { FitBlock($0) }, classCount: fit.classCount, functions: fit.functions)
-        let naming = namingMargin(try part.fit(LabelModelOptions(kind: .damped)), part)
+        let damped = try part.fit(LabelModelOptions(kind: .damped))
+        let naming = namingMargin(damped, part)
         if naming < unnamed {
             return take(
                 .logLinear,
@@ -158,31 +174,47 @@ package enum LabelModelSelection {
         }
         if fit.classCount <= largestMixture, !repeats {
             let blocks = part.blocks.map(\.voteRows)
-            let bounds = [1, SubtypeFit.subtypes].map { subtypes in
+            let fits = [1, SubtypeFit.subtypes].map { subtypes in
                 SubtypeFit(blocks, classCount: fit.classCount, functions: fit.functions, polarity: part.polarity, subtypes: subtypes)
-                    .evidence
             }
-            rows.append(.init(name: "bayesian tables", options: LabelModelOptions(kind: .damped), evidence: bounds[0]))
-            rows.append(.init(name: "subtypes", options: LabelModelOptions(kind: .subtypes), evidence: bounds[1]))
-            if bounds[1] > bounds[0] + evidenceMargin {
-                let coin = try part.fit(LabelModelOptions(kind: .oneCoin)).classBalance
-                let votes = (0..<fit.classCount).map { c in
-                    Double(fit.functions.indices.reduce(Int64(0)) { $0 + fit.polarity.counts[$1 * fit.classCount + c] })
+            rows.append(.init(name: "bayesian tables", options: LabelModelOptions(kind: .damped), evidence: fits[0].evidence))
+            rows.append(.init(name: "subtypes", options: LabelModelOptions(kind: .subtypes), evidence: fits[1].evidence))
+            let gain = fits[1].evidence - fits[0].evidence
+            if gain > evidenceMargin {
+                let found = "Votes are correlated given the class: subtypes raise the evidence by \(number(gain)) nats a vote"
+                // A mixture is free to make one class of what several names stand for, and one-coin to explain all by one class.
+                let pooled = fits[1].model(opinion: try part.fit(LabelModelOptions(kind: .oneCoin)))
+                let agreement = voteAgreement(pooled, part)
+                let usual = voteAgreement(damped, part)
+                if agreement >= usual - agreementTolerance {
+                    return take(.subtypesPooled, found + "; their opinion is averaged with one-coin's.")
                 }
-                let all = votes.reduce(0, +)
-                let collapses = zip(coin, votes).contains { p, v in
-                    p > 0.5 && p / max(1e-9, 1 - p) > collapseOdds * (v / max(1e-9, all - v))
-                }
-                let reason =
-                    "Votes are correlated given the class: subtypes raise the evidence by \(number(bounds[1] - bounds[0])) nats a vote"
-                return collapses
-                    ? take(.subtypes, reason + ".") : take(.subtypesPooled, reason + "; their opinion is averaged with one-coin's.")
+                return take(
+                    .damped,
+                    found
+                        + ", but with one-coin's opinion they agree with \(number(agreement)) of the votes where tables agree with \(number(usual)), so tables are used."
+                )
             }
         }
-        guard let damped = rows.firstIndex(where: { $0.options.kind == .damped && $0.logLikelihood != nil }) else {
-            preconditionFailure("tables were chosen and not tried: \(rows)")
+        return take(.damped, "Tables explain held-out votes best, name every class by its own name, and leave votes independent.")
+    }
+
+    /// Share of the votes that are for the label that a model gives the sample.
+    static func voteAgreement(_ model: FittedLabelModel, _ fit: LabelModelFit) -> Double {
+        var agreed = 0
+        var all = 0
+        for block in fit.blocks {
+            let rows = block.voteRows
+            let posteriors = model.posteriors(of: rows, top: fit.classCount)
+            for row in 0..<rows.rowCount where posteriors.isCovered(row: row) {
+                guard let label = posteriors.firstChoice(row: row) else { continue }
+                for vote in rows.votes(row: row) {
+                    all += 1
+                    if vote.classIndex == label { agreed += 1 }
+                }
+            }
         }
-        return (damped, "Tables explain held-out votes best, name every class by its own name, and leave votes independent.")
+        return Double(agreed) / Double(max(1, all))
     }
 
     private static func number(_ value: Double) -> String { String(format: "%.4g", value) }
@@ -209,6 +241,12 @@ package enum LabelModelSelection {
 
     /// Mean over rows of ln P(which functions vote, and what), every model with the functions' own rates of voting.
     package static func heldOutLogLikelihood(_ model: FittedLabelModel, _ polarity: VotePolarity, _ blocks: [VoteRows]) -> Double {
+        let found = heldOutLogLikelihoods(model, polarity, blocks)
+        return found.reduce(0, +) / Double(max(1, found.count))
+    }
+
+    /// ln P of each row, as `heldOutLogLikelihood`.
+    static func heldOutLogLikelihoods(_ model: FittedLabelModel, _ polarity: VotePolarity, _ blocks: [VoteRows]) -> [Double] {
         let m = model.functions.count
         let k = model.classCount
         let n = Double(max(1, polarity.rows))
@@ -245,22 +283,22 @@ package enum LabelModelSelection {
             for j in 0..<m { for column in table.columns(of: j) { known[j * k + Int(table.columnClass[column])] = true } }
         }
         var evaluator = RowEvaluator(model)
-        var sum = 0.0
-        var count = 0
+        var out: [Double] = []
+        out.reserveCapacity(blocks.reduce(0) { $0 + $1.rowCount })
         for rows in blocks {
             for row in 0..<rows.rowCount {
                 let range = Int(rows.offsets[row])..<Int(rows.offsets[row + 1])
-                count += 1
                 evaluator.evaluate(rows, range)
-                sum += silence + evaluator.logNormalizer
+                var sum = silence + evaluator.logNormalizer
                 for i in range {
                     let j = Int(rows.functions[i])
                     // A vote that the fit never saw is not free.
                     sum += known[j * k + Int(rows.classes[i])] ? vote[j] : log(1 / (n * Double(k)))
                 }
+                out.append(sum)
             }
         }
-        return sum / Double(max(1, count))
+        return out
     }
 
     // MARK: With gold

@@ -321,6 +321,18 @@ package struct VotePolarity: Hashable, Sendable, Codable {
         counts = Array(repeating: 0, count: functionCount * classCount)
     }
 
+    /// - Parameter votesByClass: by function, how often it votes for each class.
+    package init(rows: Int, classCount: Int, votesByClass: [[Int: Int]]) {
+        self.init(functionCount: votesByClass.count, classCount: classCount)
+        self.rows = Int64(rows)
+        for (j, votes) in votesByClass.enumerated() {
+            for (c, count) in votes {
+                precondition(c >= 0 && c < classCount, "votes for class \(c) of \(classCount)")
+                counts[j * classCount + c] = Int64(count)
+            }
+        }
+    }
+
     package var voteCount: Int64 { counts.reduce(0, +) }
 
     package mutating func add(_ block: VoteRows) { add(FitBlock.rows(block)) }
