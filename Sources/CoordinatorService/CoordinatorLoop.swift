@@ -101,7 +101,7 @@ struct CoordinatorLoop {
         for case .runEnded(let run, let state) in outward {
             for waiting in waitingForEnd.removeValue(forKey: run) ?? [] {
                 waitCount -= 1
-                Self.tell(state, to: waiting)
+                Self.send(Self.told(state), to: waiting)
             }
         }
         switch (refused, pump.journalError) {
@@ -247,7 +247,8 @@ struct CoordinatorLoop {
             guard let state = pump.scheduler.state(of: run) else {
                 throw AMAFError("coordinator.no-run", "There is no run '\(run)'", remedy: "See `amaf status`.")
             }
-            guard !state.isTerminal, waitCount < Self.waitLimit else { return Self.tell(state, to: waiting) }
+            // What was decided in this very turn is told when it is durable.
+            guard !state.isTerminal, waitCount < Self.waitLimit else { return pump.answer(waiting, with: Self.told(state)) }
             waitingForEnd[run, default: []].append(waiting)
             waitCount += 1
         case .status(let run):
@@ -292,9 +293,7 @@ struct CoordinatorLoop {
     }
 
     /// WAIT's answer: nothing but letters, so it needs no encoder.
-    private static func tell(_ state: RunState, to waiting: Pending) {
-        send(.json(Array("{\"state\":\"\(state.rawValue)\"}".utf8)), to: waiting)
-    }
+    private static func told(_ state: RunState) -> Response { .json(Array("{\"state\":\"\(state.rawValue)\"}".utf8)) }
 
     private mutating func change(_ event: Scheduler.Event, _ waiting: Pending, at now: Instant) {
         pump.handle(event, at: now)

@@ -19,7 +19,8 @@ extension SchedulerJournal {
 
 /// The turn of a head around its scheduler: decide for a batch of messages, store what changed in one transaction, then answer.
 ///
-/// Nothing leaves before it is durable. When the journal refuses, what was decided stands: the batch is kept, nothing is answered, and
+/// Nothing leaves before it is durable, but grants: the epoch is, so their fences are unique, and a head that has lost one adopts it from
+/// its holder's HELLO. They leave early only where nothing else was decided that they might rest on. When the journal refuses, what was decided stands: the batch is kept, nothing is answered, and
 /// every later turn tries again in order. The next batch is what arrived during the last fsync, so group commit needs no timer. A tick
 /// comes after the messages of a batch and never before them, so that beats which wait in the inbox of a head that was held up still
 /// renew their leases.
@@ -106,6 +107,11 @@ package struct SchedulerPump<Journal: SchedulerJournal, Waiting, Answer> {
     @inlinable package mutating func settle(at now: Instant, _ send: (Outgoing) -> Void) {
         if let due = scheduler.nextDeadline, due <= now { handle(.tick, at: now) }
         let changes = scheduler.takeChanges()
+        if unsaved.isEmpty, journalError == nil, artifacts.isEmpty, changes.cached.isEmpty,
+            changes.tasks.allSatisfy({ $0.state == .leased && $0.maskedSamples.isEmpty })
+        {
+            sendGrants(send)
+        }
         if !changes.isEmpty || !artifacts.isEmpty {
             journal.decided(changes)
             unsaved.append(Batch(changes: changes, artifacts: artifacts))
@@ -113,6 +119,20 @@ package struct SchedulerPump<Journal: SchedulerJournal, Waiting, Answer> {
         }
         if scheduler.defects.contains(.answersBeforeJournal) { carryOut(send) }
         if save() { carryOut(send) }
+    }
+
+    @inlinable mutating func sendGrants(_ send: (Outgoing) -> Void) {
+        let decided = effects
+        effects = []
+        for effect in decided {
+            if case .reply(let token, .grants(let grants, let pause), let commands) = effect, !grants.isEmpty, commands.isEmpty,
+                let who = waiting.removeValue(forKey: token)
+            {
+                send(.reply(to: who, .grants(grants, retryAfter: pause), commands: commands))
+            } else {
+                effects.append(effect)
+            }
+        }
     }
 
     @inlinable mutating func save() -> Bool {

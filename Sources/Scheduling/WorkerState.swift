@@ -340,6 +340,7 @@ package struct WorkerState: Sendable {
             earliest = min(earliest, drainDeadline)
         }
         if session == .joining {
+            if isDraining, let drainDeadline { earliest = min(earliest, drainDeadline) }
             if channels[Kind.hello.rawValue].token == nil { earliest = min(earliest, channels[Kind.hello.rawValue].notBefore) }
         } else {
             if channels[Kind.beat.rawValue].token == nil { earliest = min(earliest, max(nextBeat, channels[Kind.beat.rawValue].notBefore)) }
@@ -401,6 +402,11 @@ package struct WorkerState: Sendable {
         guard session == .joining || session == .joined else { return }
         startQueued(at: now, &effects)
         if session == .joining {
+            // A head that is away or turns this worker down must not keep a drained box alive.
+            if isDraining, held.isEmpty || drainDeadline.map({ $0 <= now }) ?? false {
+                session = .left
+                return effects.append(.exit)
+            }
             guard mayOpen(.hello, at: now) else { return }
             // The answers to older requests belong to a session that is over.
             abandonAll(&effects)

@@ -267,4 +267,26 @@ struct Agent {
         answer(&agent, commit: 0, [[.accepted]])
         #expect(agent.leaseRequests == 4)
     }
+
+    /// Once, SIGTERM did not end a worker that the head turned down.
+    @Test func aDrainedWorkerThatNeverJoinedLeaves() {
+        var agent = Agent()
+        agent.send(.started)
+        agent.send(.drainRequested(within: .seconds(20)))
+        #expect(agent.state.hasLeft && agent.effects.contains(.exit))
+    }
+
+    /// With results in hand it waits for the head until its deadline.
+    @Test func aDrainedWorkerWaitsForItsHeadUntilTheDeadline() {
+        var agent = Agent()
+        agent.join()
+        let grant = agent.grant(1, 0..<2)
+        agent.send(.blockFinished(grant.fence, Cluster.result(0)))
+        agent.send(.connectionLost)
+        agent.send(.drainRequested(within: .seconds(20)))
+        agent.wait(.seconds(19))
+        #expect(!agent.state.hasLeft)
+        agent.wait(.seconds(2))
+        #expect(agent.state.hasLeft && agent.effects.contains(.exit))
+    }
 }
