@@ -47,7 +47,7 @@ package final class Coordinator: @unchecked Sendable {
             .control(url: configuration.control, tls: configuration.tls, allowsInsecure: configuration.insecure),
             onRequest: { inbox.put(.arrival(.message($0))) }, onPipeRemoved: { inbox.put(.arrival(.pipeLost($0))) })
         let loop = CoordinatorLoop(
-            scheduler: scheduler, store: store, sessions: sessions, joinKey: configuration.joinKey, 
+            scheduler: scheduler, store: store, sessions: sessions, joinKey: configuration.joinKey,
             views: Views(reader: store.reader(), artifacts: store.artifacts),
             logger: logger)
         logger.notice(

@@ -154,7 +154,8 @@ package struct ImportedLabelMatrix {
         if bad == nil, highest >= Int64(k) { bad = (0, 0, highest) }
         if let bad {
             throw AMAFError(
-                "label-matrix.bad-vote", "The vote \(bad.value) is neither −1 nor one of \(k) classes",
+                "label-matrix.bad-vote",
+                bad.value == .min ? "A vote is no whole number" : "The vote \(bad.value) is neither −1 nor one of \(k) classes",
                 place: "\(place), row \(bad.row), column \(bad.column)", remedy: "Use −1 for abstain and 0 to K − 1 for classes.")
         }
         let ids = names?.functions ?? (0..<m).map { FunctionID(name: "lf\($0)", digest: importedDigest("lf\($0)")) }

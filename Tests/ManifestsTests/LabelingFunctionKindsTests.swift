@@ -75,6 +75,7 @@ import WeakSupervision
         }
         #expect(try kind("label-model: auto") == .auto && kind("label-model: {model: auto}") == .auto)
         #expect(try kind("label-model: {model: map-em}") == .mapEM && kind("") == .logLinear)
+        #expect(try kind("label-model: {model: map-em, rounds: 20}") == .mapEM)
         #expect(throws: AMAFError.self) { try kind("label-model: {modle: auto}") }
         #expect(throws: AMAFError.self) { try kind("label-model: best") }
     }

@@ -70,6 +70,8 @@ import WeakSupervision
         ("review: {error-rate: 1}", "manifest.out-of-range", "3:22"), ("review: {initial: 30 %}", "manifest.initial-beyond-budget", "3:19"),
         ("review: 3", "manifest.wrong-type", "3:9"), ("review: {mode: simulate}", "manifest.unknown-value", "3:16"),
         ("acquisition: entropie", "manifest.unknown-value", "3:14"), ("label-model: [a]", "manifest.wrong-type", "3:14"),
+        ("label-model: {model: auto, rounds: 3}", "manifest.not-in-rounds", "3:36"),
+        ("label-model: {rounds: 0}", "manifest.out-of-range", "3:23"),
         ("stages: {ingst: true}", "manifest.unknown-stage", "3:10"),
         ("stages: {export: {after: [exprt]}}", "manifest.unknown-stage", "3:27"),
         ("stages: {ingest: {after: [export]}}", "manifest.cyclic-stages", "3:9"),

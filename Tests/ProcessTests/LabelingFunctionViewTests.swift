@@ -85,4 +85,34 @@ import Testing
         let shown = try programs.run("amaf", ["status", run], environment: cluster.environment).output
         #expect(shown.contains("labeling functions over \(whole.blocks ?? 0) of \(whole.blockCount ?? 0) blocks"), "\(shown)")
     }
+
+    /// The stages of a fit in rounds, planned, leased and joined again: the labels are those of the fit in one task.
+    @Test func aFitInRoundsGivesTheSameLabels() throws {
+        let programs = try Programs("lf-rounds")
+        defer { programs.remove() }
+        #expect(
+            try programs.run("amaf", ["sample", "generate", "--samples", "1000", "--classes", "3", "--text-only", "--output", "data"])
+                .status
+                == 0)
+        try Data(
+            "functions:\n  - {name: overlap, kind: class-name-overlap}\n  - {name: loose, kind: class-name-overlap, threshold: 0.3}\n".utf8
+        ).write(to: URL(fileURLWithPath: "\(programs.folder)/f.yaml"))
+        var labels: [Data] = []
+        for (number, model) in ["log-linear", "{model: log-linear, rounds: 40}"].enumerated() {
+            try Data(
+                """
+                name: rounds
+                dataset: {format: jsonl, path: data/samples.jsonl, fields: {id: id, text: text, label: label}}
+                block-size: 256
+                labeling-functions: f.yaml
+                label-model: \(model)
+                review: {mode: none}
+                """.utf8
+            ).write(to: URL(fileURLWithPath: "\(programs.folder)/job.yaml"))
+            let (status, output) = try programs.run("amaf", ["run", "job.yaml", "--workers", "1", "--output", "out-\(number)", "--quiet"])
+            #expect(status == 0, "\(output)")
+            labels.append(try Data(contentsOf: URL(fileURLWithPath: "\(programs.folder)/out-\(number)/labels.jsonl")))
+        }
+        #expect(labels[0].count > 10_000 && labels[0] == labels[1])
+    }
 }
