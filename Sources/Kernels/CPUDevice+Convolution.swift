@@ -23,6 +23,7 @@ extension CPUDevice {
             return gemm(g)
         }
         var window = w.c
+        if suitsWinograd(c) { return winograd(c) }
         if matrixKernel.suits(m: w.outRows, n: c.filters, k: w.patch) {
             return withUnsafePointer(to: &window) { multiply(PackedProduct(c, window: $0)) }
         }

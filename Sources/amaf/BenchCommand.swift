@@ -37,6 +37,8 @@ struct Bench: ParsableCommand {
             var items: String
             var itemsPerSecond: Double
             var rounds: [Double]
+            /// With one thread, the rate on a machine without neighbours.
+            var perProcessorSecond: Double
             /// nil where memory decides.
             var gigaflops: Double?
             var shareOfPeak: Double?
@@ -91,7 +93,8 @@ struct Bench: ParsableCommand {
                 let rate = found.flopsPerItem > 0 ? found.best * found.flopsPerItem / 1e9 : nil
                 rows.append(
                     Row(
-                        name: found.name, items: found.items, itemsPerSecond: found.best, rounds: found.rounds, gigaflops: rate,
+                        name: found.name, items: found.items, itemsPerSecond: found.best, rounds: found.rounds,
+                        perProcessorSecond: found.perProcessorSecond, gigaflops: rate,
                         shareOfPeak: rate.map { $0 / peak }, peakGigaflops: peak))
                 if !output.json { Console.note(found.line(peak: peak)) }
             }

@@ -193,6 +193,10 @@ private let smallCases: [KernelCase] = {
         convolutionCase(
             Window(images: 3, height: 9, width: 9, channels: 1, windowHeight: 5, windowWidth: 5, stride: 2, padding: 2), filters: 16),
         convolutionCase(
+            Window(images: 3, height: 19, width: 20, channels: 17, windowHeight: 3, windowWidth: 3, stride: 1, padding: 1), filters: 37),
+        convolutionCase(
+            Window(images: 2, height: 27, width: 25, channels: 32, windowHeight: 3, windowWidth: 3, stride: 1, padding: 0), filters: 16),
+        convolutionCase(
             Window(images: 1, height: 4, width: 4, channels: 40, windowHeight: 4, windowWidth: 4, stride: 4, padding: 0), filters: 12),
         attentionCase(batch: 2, heads: 3, queries: 7, keys: 7, size: 4, biased: false, causal: nil),
         attentionCase(batch: 2, heads: 2, queries: 5, keys: 9, size: 8, biased: true, causal: nil),

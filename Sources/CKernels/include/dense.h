@@ -140,6 +140,16 @@ void amaf_gemm_multiply(int level, const amaf_product *product, size_t first_row
                         float *scratch);
 size_t amaf_gemm_scratch(void);
 
+/// Winograd's 3 x 3 convolution of stride 1, tiles of 2 x 2 outputs numbered (image, y, x). The weights (filters, 3, 3,
+/// channels) as 16 matrices (filters, channels).
+void amaf_winograd_weights(const float *w, size_t channels, size_t filters, size_t first, size_t last, float *u);
+/// Tiles first ..< first + count as 16 matrices (room, channels); `zeros` holds at least channels zeros.
+void amaf_winograd_input(const amaf_window *w, const float *x, const float *zeros, size_t first, size_t count, size_t room, float *v);
+/// y = f(transformed m + bias + residual) for 16 matrices m (room, filters), f ReLU or nothing; bias and residual may be null,
+/// `zeros` holds filters zeros, `spill` takes 4 filters numbers.
+void amaf_winograd_output(const amaf_window *w, const float *m, size_t filters, size_t first, size_t count, size_t room, const float *zeros,
+                          const float *bias, const float *residual, int relu, float *y, float *spill);
+
 // Lanes: threads that share the parts of one job. A part never knows which lane runs it.
 typedef struct amaf_lanes amaf_lanes;
 typedef void (*amaf_part)(void *context, size_t part, size_t lane);
