@@ -47,7 +47,7 @@ package struct ModelPuller: Sendable {
             } else {
                 try fetch(model, folder, from: source)
             }
-            try writeSums(model, folder)
+            try Self.record(model.files.map(\.name), in: folder)
         } catch {
             var renamed = error
             if error.code.hasPrefix("dataset.") { renamed.code = "model." + error.code.dropFirst("dataset.".count) }
@@ -161,12 +161,13 @@ package struct ModelPuller: Sendable {
         report("\(target): SHA-256 \(found.hex)")
     }
 
-    private func writeSums(_ model: PublicModel, _ folder: String) throws(AMAFError) {
+    /// Writes `SHA256SUMS` over those of the files that are there.
+    package static func record(_ names: [String], in folder: String) throws(AMAFError) {
         var lines: [String] = []
-        for file in model.files.sorted(by: { $0.name < $1.name }) where FileManager.default.fileExists(atPath: "\(folder)/\(file.name)") {
-            lines.append("\(Digest.of(try MappedFile("\(folder)/\(file.name)")).hex)  \(file.name)\n")
+        for name in names.sorted() where FileManager.default.fileExists(atPath: "\(folder)/\(name)") {
+            lines.append("\(Digest.of(try MappedFile("\(folder)/\(name)")).hex)  \(name)\n")
         }
-        let out = try FileWriter("\(folder)/\(Self.sumsFile)")
+        let out = try FileWriter("\(folder)/\(sumsFile)")
         try out.write(Array(lines.joined().utf8))
         try out.close()
     }

@@ -50,12 +50,13 @@ package struct ImagePreprocessor: Sendable, Hashable {
             pixels.count == width * height * channels && width > 0 && height > 0, "\(pixels.count) bytes for \(width)×\(height)×\(channels)"
         )
         precondition(channels == mean.count || channels == 1, "\(channels) channels for \(mean.count)")
-        let scale = Double(resizeTo) / Double(min(width, height))
+        // Whole numbers, rounded down, as transformers has it: 250 to 64 over 200 is 80, not 79 by a rounding error.
         let (outWidth, outHeight) =
             squashes
-            ? (resizeTo, resizeTo) : width <= height ? (resizeTo, Int(Double(height) * scale)) : (Int(Double(width) * scale), resizeTo)
+            ? (resizeTo, resizeTo)
+            : width <= height ? (resizeTo, height * resizeTo / width) : (width * resizeTo / height, resizeTo)
         let resized = Self.resize(pixels, width: width, height: height, channels: channels, toWidth: outWidth, toHeight: outHeight, filter)
-        let (left, top) = (Int((Double(outWidth - size) / 2).rounded()), Int((Double(outHeight - size) / 2).rounded()))
+        let (left, top) = ((outWidth - size) / 2, (outHeight - size) / 2)
         var out = [Float](repeating: 0, count: size * size * mean.count)
         for y in 0..<size {
             for x in 0..<size {

@@ -28,7 +28,8 @@ package final class T5: Sendable {
 
         private enum CodingKeys: String, CodingKey {
             case vocab_size, d_model, d_kv, d_ff, num_layers, num_decoder_layers, num_heads, relative_attention_num_buckets,
-                relative_attention_max_distance, layer_norm_epsilon, feed_forward_proj, tie_word_embeddings, decoder_start_token_id,
+                relative_attention_max_distance, layer_norm_epsilon, feed_forward_proj, tie_word_embeddings, scale_decoder_outputs,
+                decoder_start_token_id,
                 eos_token_id,
                 pad_token_id
         }
@@ -50,6 +51,8 @@ package final class T5: Sendable {
             try read(.layer_norm_epsilon, &layer_norm_epsilon)
             try read(.feed_forward_proj, &feed_forward_proj)
             try read(.tie_word_embeddings, &tie_word_embeddings)
+            // transformers 5 writes every head as tied and keeps what the checkpoint said under another name.
+            try read(.scale_decoder_outputs, &tie_word_embeddings)
             try read(.decoder_start_token_id, &decoder_start_token_id)
             try read(.eos_token_id, &eos_token_id)
             try read(.pad_token_id, &pad_token_id)

@@ -126,7 +126,10 @@ struct ModelsCommand: ParsableCommand {
                     report: { if !isJSON { Console.note($0) } })
                 let (model, conversion) = try wanted()
                 let folder = try puller.pull(model, from: from)
-                if let conversion { try ModelConversion.convert("\(folder)/\(conversion.file)", into: folder, conversion) }
+                if let conversion {
+                    let made = try ModelConversion.convert("\(folder)/\(conversion.file)", into: folder, conversion)
+                    try ModelPuller.record(model.files.map(\.name) + made, in: folder)
+                }
                 let report = try ModelReport.verify(try ModelFolder(folder), on: CPUDevice())
                 if isJSON { return try Console.json(Result(folder: folder, report: report)) }
                 Console.note(report.architecture)
@@ -232,7 +235,9 @@ extension ModelManifest {
 
 /// From a foreign format to a folder of our own.
 enum ModelConversion {
-    static func convert(_ file: String, into folder: String, _ conversion: ModelManifest.Conversion) throws(AMAFError) {
+    /// - Returns: the names of the files written.
+    @discardableResult
+    static func convert(_ file: String, into folder: String, _ conversion: ModelManifest.Conversion) throws(AMAFError) -> [String] {
         let made = try ONNXResNet(ONNXGraph(path: file))
         do {
             try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
@@ -249,6 +254,7 @@ enum ModelConversion {
         }
         try write(try made.configurationJSON(labels: conversion.labels), "\(folder)/config.json")
         try write(made.safetensors(), "\(folder)/model.safetensors")
+        return ["config.json", "model.safetensors"] + (conversion.preprocessing == nil ? [] : ["preprocessor_config.json"])
     }
 
     private static func write(_ data: Data, _ path: String) throws(AMAFError) {

@@ -4,7 +4,7 @@
 
 Weights and inputs are not stored: both sides compute them from their names with `fill`, so a golden file holds outputs
 only and stays small. FOLDER holds the public CLIP merge list and BERT vocabulary (tokenizer goldens are made only with it).
-Made with torch 2.13.0+cpu, transformers 5.23.0, sentencepiece 0.2.3; `versions` in each file says what was used.
+Made with torch 2.13.0+cpu, transformers 5.23.0, sentencepiece 0.2.3, keras 3.15.1; `versions` in each file says what was used.
 """
 import argparse
 import gzip
@@ -247,6 +247,19 @@ def vae():
         save("vae-" + kind, out, names)
 
 
+def preprocessing():
+    """CLIP's resize and crop of odd sizes, by Pillow."""
+    from PIL import Image
+    from transformers import CLIPImageProcessor
+    out = {}
+    for i, (height, width) in enumerate(((23, 38), (41, 25), (16, 16), (9, 12))):
+        pixels = np.floor((uniform(f"input.pixels{i}", height * width * 3) + 1) * 128).astype(np.uint8).reshape(height, width, 3)
+        processor = CLIPImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}, resample=3)
+        x = processor(images=[Image.fromarray(pixels)], return_tensors="pt")["pixel_values"]
+        out[f"clip.{i}"] = nhwc(x)
+    save("preprocessing", out)
+
+
 def adam():
     p = fill("adam.p", (40,)).requires_grad_()
     optimizer = torch.optim.Adam([p], lr=1e-2)
@@ -254,6 +267,15 @@ def adam():
         p.grad = fill(f"adam.g{step}", (40,)) * 10.0 ** -(torch.arange(40) % 9)
         optimizer.step()
     save("adam", {"p": p})
+    # TensorFlow's form, by Keras, which computes it alike on every backend.
+    os.environ["KERAS_BACKEND"] = "torch"
+    import keras
+    v = keras.Variable(fill("adam.p", (40,)).numpy())
+    optimizer = keras.optimizers.Adam(learning_rate=1e-2)
+    optimizer.build([v])
+    for step in range(3):
+        optimizer.apply([fill(f"adam.g{step}", (40,)) * 10.0 ** -(torch.arange(40) % 9)])
+    save("adam-tensorflow", {"p": v.value})
 
 
 TEXTS = [
@@ -305,7 +327,7 @@ def tokenizers(folder):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vocabularies", help="folder with clip_bpe_simple_vocab_16e6.txt.gz and bert_uncased_vocab.txt.gz")
-    parser.add_argument("--only", default="clip,resnet,bert,t5,vae,adam")
+    parser.add_argument("--only", default="clip,resnet,bert,t5,vae,adam,preprocessing")
     arguments = parser.parse_args()
     os.makedirs(GOLDEN, exist_ok=True)
     torch.set_num_threads(1)

@@ -115,6 +115,16 @@ import Testing
         #expect(throws: AMAFError.self) { try sampler.fromPosterior(1, label: 5, seed: 1, stream: 0) }
     }
 
+    /// Pictures of odd sizes, prepared as transformers and Pillow prepare them, to the last byte.
+    @Test func picturesArePreparedAsTheReferencesAre() throws {
+        let golden = try Golden.load("preprocessing")
+        for (i, (height, width)) in [(23, 38), (41, 25), (16, 16), (9, 12)].enumerated() {
+            let pixels = Golden.uniform("input.pixels\(i)", height * width * 3).map { UInt8((($0 + 1) * 128).rounded(.down)) }
+            let made = ImagePreprocessor.clip(size: 16)(pixels, width: width, height: height, channels: 3)
+            try Golden.expect(made, like: golden, "clip.\(i)", tolerance: 1e-6)
+        }
+    }
+
     @Test func resizeKeepsConstantsAndMeans() {
         let grey = [UInt8](repeating: 200, count: 31 * 17 * 3)
         let out = ImagePreprocessor.resize(grey, width: 31, height: 17, channels: 3, toWidth: 9, toHeight: 8, .bicubic)

@@ -43,6 +43,16 @@ import Testing
         #expect(sampled([texts[0]], 7) == [made[0]])
     }
 
+    /// What transformers 5 writes for a T5 1.1, whose head is its own.
+    @Test func aHeadOfItsOwnIsSeenInEveryVersionsFile() throws {
+        func isTied(_ fields: String) throws -> Bool {
+            try JSONDecoder().decode(T5.Configuration.self, from: Data("{\(fields)}".utf8)).tie_word_embeddings
+        }
+        #expect(try isTied("") && !isTied(#""tie_word_embeddings": false"#))
+        #expect(try !isTied(#""tie_word_embeddings": true, "scale_decoder_outputs": false"#))
+        #expect(try isTied(#""tie_word_embeddings": true, "scale_decoder_outputs": true"#))
+    }
+
     @Test func vocabularyAndKindMustFit() throws {
         func code(_ scratch: ScratchFolder) throws -> String {
             do throws(AMAFError) {

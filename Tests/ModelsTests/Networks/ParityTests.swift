@@ -207,11 +207,11 @@ import Testing
         }
     }
 
-    @Test func adam() throws {
-        let golden = try Golden.load("adam")
+    @Test(arguments: Adam.Form.allCases) func adam(_ form: Adam.Form) throws {
+        let golden = try Golden.load(form == .pyTorch ? "adam" : "adam-tensorflow")
         try Golden.onEveryDevice { device in
             let parameter = Parameter("p", device.tensor(Golden.fill("adam.p", [40]), [40]))
-            let optimizer = Adam([parameter], .init(form: .pyTorch, learningRate: 1e-2))
+            let optimizer = Adam([parameter], .init(form: form, learningRate: 1e-2))
             for step in 0..<3 {
                 let gradient = Golden.fill("adam.g\(step)", [40]).enumerated().map { $1 * Float(pow(10.0, Double(-($0 % 9)))) }
                 parameter.slot()?.gradient.assign(gradient)
@@ -230,7 +230,7 @@ import Testing
         try bert()
         for kind in ["relu", "gated-gelu"] { try t5(kind) }
         for kind in ["dense", "convolutional"] { try vae(kind) }
-        try adam()
+        for form in Adam.Form.allCases { try adam(form) }
         for (name, error) in Golden.worstError.withLock({ $0 }).sorted(by: { $0.key < $1.key }) { print("epoch-parity \(name): \(error)") }
     }
 }
