@@ -88,7 +88,7 @@ import Testing
 
     /// MiniLM on CLINC150's intents: a head on frozen features against training as a whole, each from a fresh head.
     ///
-    /// AMAF_FINE_TUNE=full takes all 150 intents with 100 queries each and every layer; by default 30 with 10 and the upper four
+    /// AMAF_FINE_TUNE=full takes all 150 intents with 20 queries each and every layer; by default 30 with 10 and the upper four
     /// layers. Rates and epochs were chosen on the validation queries.
     @Test(.enabled(if: RealModels.miniLM != nil && Clinc.path != nil, "all-minilm-l6-v2 or CLINC150 is not here"))
     func aBERTLearnsIntentsBetterAsAWhole() throws {
@@ -109,7 +109,7 @@ import Testing
             }
             return (texts, labels)
         }
-        let (train, test) = (chosen(data.train, isFull ? 100 : 10), chosen(data.test, 30))
+        let (train, test) = (chosen(data.train, isFull ? 20 : 10), chosen(data.test, 30))
         let classes = names.count
         let targets = VAETrainer.oneHot(train.labels, classes: classes)
         func fresh() throws -> BERTClassifier {
@@ -128,7 +128,7 @@ import Testing
         let classifier = try fresh()
         // A head that knows nothing would first drag the encoder anywhere; one that knows all would leave it nothing to learn.
         try trainHead(classifier, epochs: 1)
-        let (epochs, batch) = (isFull ? 2 : 5, isFull ? 32 : 16)
+        let (epochs, batch) = (isFull ? 3 : 5, isFull ? 32 : 16)
         let total = epochs * ((train.texts.count + batch - 1) / batch)
         let losses = try classifier.fineTune(
             train.texts, targets: targets, frozen: isFull ? 0 : 2,
