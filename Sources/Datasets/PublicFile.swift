@@ -6,8 +6,9 @@ package struct PublicFile: Hashable, Sendable, Codable {
     package var dataset: String
     /// The name that the file has once it is here, below the data set's folder.
     package var file: String
+    /// Empty where the file lies in mirrors only.
     package var url: String
-    /// SHA-256 of the plain file, which is also what the URL delivers.
+    /// SHA-256 of the plain file, which is what the URL delivers, or, where it ends with `.gz`, the gzip of it.
     package var sha256: Digest
     /// Of the plain file; 0 when unknown.
     package var byteCount: Int

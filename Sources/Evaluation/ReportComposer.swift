@@ -155,6 +155,7 @@ struct ReportComposer {
             blocks.append(.collapsed(summary: "Every seed", [.table(seedTable())]))
         }
         if !report.supervised.isEmpty { blocks.append(.table(supervisedTable())) }
+        if let rows = report.binaryTests, !rows.isEmpty { blocks.append(.table(binaryTestTable(rows))) }
         if let audit = report.audit {
             blocks.append(
                 .paragraph(
@@ -237,6 +238,24 @@ struct ReportComposer {
                 ("Arm", .left), ("Seed", .right), ("Budget", .right), ("Answers", .right), ("All samples", .right),
                 ("Samples no person saw", .right), ("Unseen samples", .right),
             ], rows)
+    }
+
+    private func binaryTestTable(_ rows: [RunReport.BinaryTestRow]) -> Table {
+        Table(
+            "The classifiers on the test split. A cut is chosen on the validation split for balanced accuracy; no test label reaches any decision of the run.",
+            [
+                ("Trained on", .left), ("Answers", .right), ("Cut chosen on", .left), ("Cut", .right), ("Samples", .right),
+                ("Accuracy", .right), ("95 % interval", .right), ("F1", .right), ("of class", .left),
+            ],
+            rows.map {
+                [
+                    $0.training, $0.answers > 0 ? NumberText.integer($0.answers) : NumberText.missing, $0.cutFrom,
+                    NumberText.fixed($0.cut, decimals: 3), NumberText.integer($0.samples), NumberText.percent($0.accuracy),
+                    "\(NumberText.fixed($0.low * 100, decimals: 1)) to \(NumberText.percent($0.high, decimals: 1))",
+                    $0.f1.map { NumberText.fixed($0, decimals: 3) } ?? NumberText.missing, $0.positiveClass,
+                ]
+            }
+        ).withoutEmptyColumns()
     }
 
     private func supervisedTable() -> Table {

@@ -22,6 +22,8 @@ package struct RunReport: Hashable, Sendable, Codable {
     package var comparisons: [Comparison] = []
     /// Classifiers trained on all gold, on the held-out test split.
     package var supervised: [SupervisedReference] = []
+    /// Two classes: the test split as scored and with a cut chosen on validation samples; nil elsewhere.
+    package var binaryTests: [BinaryTestRow]?
     package var labelingFunctions: LabelingFunctions?
     package var labelModel: ModelEvidence?
     package var aggregation: ModelEvidence?

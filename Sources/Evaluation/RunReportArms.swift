@@ -125,6 +125,40 @@ extension RunReport {
         package var zeroVariance: Bool
     }
 
+    /// One classifier on a test split of two classes.
+    package struct BinaryTestRow: Hashable, Sendable, Codable {
+        /// What it was trained on.
+        package var training: String
+        /// Of people; 0 for the supervised reference.
+        package var answers: Int
+        package var cut: Double
+        /// `none`, or which samples the cut was chosen on; never test samples.
+        package var cutFrom: String
+        package var samples: Int
+        package var accuracy: Double
+        /// Clopper and Pearson's 95 % interval.
+        package var low: Double
+        package var high: Double
+        package var f1: Double?
+        package var positiveClass: String
+
+        package init(
+            training: String, answers: Int, cut: Double, cutFrom: String, samples: Int, accuracy: Double, low: Double, high: Double,
+            f1: Double?, positiveClass: String
+        ) {
+            self.training = training
+            self.answers = answers
+            self.cut = cut
+            self.cutFrom = cutFrom
+            self.samples = samples
+            self.accuracy = accuracy
+            self.low = low
+            self.high = high
+            self.f1 = f1
+            self.positiveClass = positiveClass
+        }
+    }
+
     package struct SupervisedReference: Hashable, Sendable, Codable {
         package var seed: UInt64
         package var classifier: String

@@ -97,6 +97,11 @@ package struct DatasetPuller: Sendable {
     // MARK: Public source
 
     private func download(_ file: PublicFile, to part: String) throws(AMAFError) {
+        guard !file.url.isEmpty else {
+            throw AMAFError(
+                "dataset.no-public-source", "'\(file.file)' of '\(file.dataset)' is published nowhere in this form",
+                remedy: "Set AMAF_DATA_MIRROR to a folder that holds '\(file.mirrorPath ?? file.file)'.")
+        }
         var wait = Duration.seconds(1)
         var mayStartOver = true
         var attempt = 1
@@ -134,6 +139,11 @@ package struct DatasetPuller: Sendable {
             throw AMAFError(
                 "dataset.truncated", "The download ended after \(count) of \(file.byteCount) bytes", place: file.url,
                 remedy: "Run the command again: it goes on from there.", isTransient: true)
+        }
+        if file.url.hasSuffix(".gz"), try Gzip.isCompressed(part) {
+            // The digest is the plain file's: compressors differ, their contents do not.
+            try Gzip.decompress(part, to: part + ".plain")
+            try move(part + ".plain", to: part)
         }
         let found = try digest(part)
         guard found == file.sha256 else {

@@ -6,8 +6,12 @@ package struct DatasetManifest: Hashable, Sendable, Codable {
     package enum Location: Hashable, Sendable, Codable {
         /// Pulled from its public source or a mirror (`amaf dataset pull`), kept below the folder of all data.
         case published(PublicFile)
+        /// The same for a data set of several files, which is the folder that they are pulled to.
+        case publishedFolder([PublicFile])
         /// A file or folder of the user, resolved against the manifest.
         case local(String)
+        /// Below the folder of all data, or the mirror: for data that their publisher gives out by hand only.
+        case dataFolder(String)
         /// Made on the spot by `SampleGenerator`.
         case generated(SampleGenerator.Settings)
     }
@@ -22,6 +26,8 @@ package struct DatasetManifest: Hashable, Sendable, Codable {
     package var pool: DatasetFormat
     /// For the samples that only measure the classifier; nil when there are none.
     package var test: DatasetFormat?
+    /// For samples on which cuts and choices are made, so that the test split stays unseen; nil when there are none.
+    package var validation: DatasetFormat?
     /// When given, labels outside of this list quarantine their row, and unlabelled data can be reviewed.
     package var classes: [String]?
     package var licence: String

@@ -54,16 +54,17 @@ extension DatasetManifest {
         var format = DatasetFormat(kind)
         if kind == .clinc150 { format.outOfScopeLabel = "oos" }
         if var fields = try map.map("fields") {
-            guard kind == .jsonl || kind == .csv else {
+            guard kind == .jsonl || kind == .csv || kind == .imageCSV else {
                 throw map.error(
                     "manifest.unused-key", "The format '\(kind.rawValue)' has no fields to name", at: "fields",
                     remedy: "Leave 'fields' out.")
             }
             try format.fields.read(&fields)
         }
+        if kind.holdsImages { format.images = try ImageRows(&map, kind: kind) }
         if let delimiter = try map.text("delimiter") { format.delimiter = delimiter }
         if let label = try map.text("out-of-scope") { format.outOfScopeLabel = label }
-        (pool, test) = try Self.splits(format, &map)
+        (pool, test, validation) = try Self.splits(format, &map)
         location = try Self.location(name: name, &map)
         if let path = try map.existingPath("test-path") {
             testLocation = .local(path)
@@ -74,14 +75,16 @@ extension DatasetManifest {
 
     /// `splits: {pool: train, test: test}`.
     private static func splits(_ format: DatasetFormat, _ map: inout YAMLMapping) throws(AMAFError) -> (
-        pool: DatasetFormat, test: DatasetFormat?
+        pool: DatasetFormat, test: DatasetFormat?, validation: DatasetFormat?
     ) {
-        var (pool, test) = (format, DatasetFormat?.none)
+        var (pool, test, validation) = (format, DatasetFormat?.none, DatasetFormat?.none)
         guard var splits = try map.map("splits") else {
             if format.kind == .clinc150 { (pool.splits, test) = (["train"], .clinc150(splits: ["test"])) }
-            return (pool, test)
+            return (pool, test, nil)
         }
-        guard format.kind == .clinc150 || format.fields.split != nil else {
+        // The layouts of images have splits of their own; tables of images need a column or groups.
+        let hasOwnSplits = format.kind == .clinc150 || (format.kind.holdsImages && format.kind != .imageCSV) || format.images?.groups != nil
+        guard hasOwnSplits || format.fields.split != nil else {
             throw map.error(
                 "manifest.no-split-field", "'splits' chooses rows, but no field says which split a row belongs to", at: "splits",
                 remedy: "Name it with 'fields: {split: …}', or use 'test-path' for a file of its own.")
@@ -99,16 +102,49 @@ extension DatasetManifest {
                     remedy: "Keep test samples out of the pool.")
             }
         }
+        if let chosen = try splits.texts("validation"), !chosen.isEmpty {
+            validation = format
+            validation?.splits = chosen
+            if let both = chosen.first(where: { pool.splits.contains($0) || test?.splits.contains($0) ?? false }) {
+                throw splits.error(
+                    "manifest.test-in-pool", "The split '\(both)' has two purposes", at: "validation",
+                    remedy: "Keep validation samples out of the pool and of the test split.")
+            }
+        }
         try splits.finish()
-        return (pool, test)
+        return (pool, test, validation)
     }
 
     private static func location(name: String, _ map: inout YAMLMapping) throws(AMAFError) -> Location {
         if let path = try map.existingPath("path") { return .local(path) }
-        guard let url = try map.text("url") else {
+        if let below = try map.text("data") {
+            guard !below.hasPrefix("/"), !below.split(separator: "/").contains("..") else {
+                throw map.error(
+                    "manifest.bad-name", "'\(below)' leaves the folder of data", at: "data",
+                    remedy: "Write a path below it, or use 'path:'.")
+            }
+            return .dataFolder(below)
+        }
+        if let nodes = try map.list("files") {
+            var files: [PublicFile] = []
+            for node in nodes {
+                var part = try YAMLMapping(node, in: map.document, name: "files")
+                files.append(try publicFile(name: name, &part))
+                try part.finish()
+            }
+            guard !files.isEmpty else { throw map.missing("files", remedy: "Name each file's 'url' and 'sha256'.") }
+            return .publishedFolder(files)
+        }
+        return .published(try publicFile(name: name, &map))
+    }
+
+    private static func publicFile(name: String, _ map: inout YAMLMapping) throws(AMAFError) -> PublicFile {
+        // What is published nowhere in this form can still lie in a mirror.
+        let url = try map.text("url") ?? ""
+        guard !url.isEmpty || map.value("mirror") != nil else {
             throw map.missing("path", remedy: "Write 'path:' with your own file or folder, or 'url:' and 'sha256:' of a public one.")
         }
-        guard url.hasPrefix("https://") || url.hasPrefix("http://") else {
+        guard url.isEmpty || url.hasPrefix("https://") || url.hasPrefix("http://") else {
             throw map.error("manifest.bad-url", "'\(url)' is no web address", at: "url", remedy: "It must begin with 'https://'.")
         }
         guard let sha256 = try map.digest("sha256") else { throw map.missing("sha256", remedy: "Give the SHA-256 of the plain file.") }
@@ -117,10 +153,44 @@ extension DatasetManifest {
             throw map.error(
                 "manifest.bad-name", "'\(name)/\(file)' leaves the folder of data", at: "file", remedy: "Use names without slashes.")
         }
-        return .published(
-            PublicFile(
-                dataset: name, file: file, url: url, sha256: sha256, byteCount: try map.integer("bytes", in: 1...Int.max) ?? 0,
-                mirrorPath: try map.text("mirror"), mirrorSHA256: try map.digest("mirror-sha256")))
+        return PublicFile(
+            dataset: name, file: file, url: url, sha256: sha256, byteCount: try map.integer("bytes", in: 1...Int.max) ?? 0,
+            mirrorPath: try map.text("mirror"), mirrorSHA256: try map.digest("mirror-sha256"))
+    }
+}
+
+extension ImageRows {
+    /// `observation`, `uncertain`, `where`, `groups` and `images` of the data set's map.
+    fileprivate init(_ map: inout YAMLMapping, kind: DatasetFormat.Kind) throws(AMAFError) {
+        self.init()
+        if kind == .chexpert {
+            guard let name = try map.text("observation"), ChexpertObservations.names.contains(name) else {
+                throw map.error(
+                    "manifest.missing-key", "'observation' names none of CheXpert's fourteen", at: "observation",
+                    remedy: "One of \(ChexpertObservations.names.joined(separator: ", ")).")
+            }
+            observation = name
+            uncertain = try map.choice("uncertain") ?? uncertain
+        }
+        guard kind == .chexpert || kind == .imageCSV else { return }
+        root = try map.text("images") ?? ""
+        if var part = try map.map("where") {
+            for column in part.keys { conditions.append(Condition(column: column, value: try part.text(column) ?? "")) }
+            try part.finish()
+        }
+        if var part = try map.map("groups") {
+            guard let column = try part.text("column") else {
+                throw part.missing("column", remedy: "Name the column of the patient, or of whatever belongs together.")
+            }
+            let test = try part.number("test", in: .rate) ?? 0.3
+            let validation = try part.number("validation", in: .rate) ?? 0
+            guard test + validation < 1 else {
+                throw part.error(
+                    "manifest.out-of-range", "Test and validation take all groups", at: "test", remedy: "Leave some for the pool.")
+            }
+            groups = GroupSplit(column: column, testShare: test, validationShare: validation)
+            try part.finish()
+        }
     }
 }
 

@@ -98,9 +98,52 @@ extension FeatureSettings {
                 remedy: "For example '[1, 2]'.")
         }
         if let written = map.value("char-ngrams") { charNgrams = written.scalar?.string == "none" ? nil : try map.ngrams("char-ngrams") }
+        if var part = try map.map("images") { try images.read(&part) }
         guard wordNgrams != nil || charNgrams != nil else {
             throw map.error(
                 "manifest.out-of-range", "There are no features left", at: "word-ngrams", remedy: "Keep n-grams of words or of characters.")
+        }
+        try map.finish()
+    }
+}
+
+extension ImageFeatureSettings {
+    mutating func read(_ map: inout YAMLMapping) throws(AMAFError) {
+        if let node = map.value("parts") {
+            parts = []
+            for item in node.sequence.map(Array.init) ?? [node] { parts.append(try map.choice("parts", item)) }
+        }
+        side = try map.integer("side", in: 8...256) ?? side
+        cell = try map.integer("cell", in: 2...128) ?? cell
+        pixelWeight = try map.number("pixel-weight", in: .positive) ?? pixelWeight
+        components = try map.integer("components", in: 1...1024) ?? components
+        network = try map.choice("network") ?? network
+        model = try map.existingPath("model") ?? model
+        if (network == nil) != (model == nil) {
+            throw map.error(
+                "manifest.missing-key", "A network needs the folder of its model, and a model's folder the kind of network", at: "model",
+                remedy: "Write both: 'network: clip' and 'model: FOLDER'.")
+        }
+        if var part = try map.map("zero-shot") {
+            guard network == .clip else {
+                throw map.error(
+                    "manifest.unused-key", "Only CLIP compares pictures with sentences", at: "zero-shot",
+                    remedy: "Write 'network: clip' beside it.")
+            }
+            let margin = try part.number("margin", in: .rate) ?? 0
+            guard var listed = try part.map("prompts"), !listed.keys.isEmpty else {
+                throw part.missing("prompts", remedy: "Write a sentence for each class: 'prompts: {cat: a photo of a cat}'.")
+            }
+            var prompts: [ZeroShot.Prompt] = []
+            for name in listed.keys { prompts.append(ZeroShot.Prompt(className: name, sentence: try listed.text(name) ?? name)) }
+            try listed.finish()
+            try part.finish()
+            zeroShot = ZeroShot(prompts: prompts, margin: margin)
+        }
+        guard cell.map({ side % $0 == 0 && side / $0 >= 2 }) ?? true else {
+            throw map.error(
+                "manifest.out-of-range", "Cells of \(cell ?? 0) pixels do not divide images of \(side)", at: "cell",
+                remedy: "Choose a divisor of the side, at most half of it.")
         }
         try map.finish()
     }
@@ -129,6 +172,9 @@ extension ClassifierSettings {
     mutating func read(_ map: inout YAMLMapping) throws(AMAFError) {
         epochs = try map.integer("epochs", in: 1...1000) ?? epochs
         l2 = try map.number("l2", in: .positive) ?? l2
+        ridge = try map.number("ridge", in: .positive) ?? ridge
+        kernelWidth = try map.number("kernel-width", in: .positive) ?? kernelWidth
+        landmarks = try map.integer("landmarks", in: 16...8192) ?? landmarks
         try map.finish()
     }
 }

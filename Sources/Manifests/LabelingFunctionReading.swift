@@ -44,6 +44,7 @@ extension LabelingFunctionFile {
         }
         if let expanded = try dictionaryFromFile(node, document) { return [expanded] }
         if let expanded = try dictionaryFromWordNet(node, document) { return [expanded] }
+        if let expanded = try reportFromFile(node, document) { return [expanded] }
         var spec: LabelingFunctionSpec
         do {
             spec = try YAMLDecoder().decode(LabelingFunctionSpec.self, from: node)
@@ -87,6 +88,28 @@ extension LabelingFunctionFile {
                 remedy: "Name the labeling function with 'function:', one entry each, when it is made in another way.")
         }
         return names
+    }
+
+    /// `kind: report` names a table of phrases and an observation in it.
+    private static func reportFromFile(_ node: Node, _ document: YAMLDocument) throws(AMAFError) -> LabelingFunctionSpec? {
+        var map = try YAMLMapping(node, in: document, name: "functions")
+        guard try map.text("kind") == "report", map.keys.contains("file") else { return nil }
+        let name = try map.requiredText("name", remedy: "Give the labeling function a name.")
+        let observation = try map.requiredText("observation", remedy: "Name an observation of the table.")
+        let className = try map.requiredText("class", remedy: "Name the class of reports that have it.")
+        guard let path = try map.existingPath("file") else {
+            throw map.missing("file", remedy: "Name a CSV file with lines 'observation,role,phrase'.")
+        }
+        var rule = ReportRule(className: className, absentClass: try map.text("absent-class"), phrases: ReportPhrases(mentions: []))
+        rule.uncertain = try map.choice("uncertain") ?? rule.uncertain
+        try map.finish()
+        guard let data = FileManager.default.contents(atPath: path), let csv = String(validating: data, as: UTF8.self) else {
+            throw map.error(
+                "manifest.unreadable-file", "'\(path)' cannot be read as UTF-8", at: "file",
+                remedy: "Name a CSV file with lines 'observation,role,phrase'.")
+        }
+        rule.phrases = try ReportPhrases(csv: csv, place: path, observation: observation)
+        return LabelingFunctionSpec(name: name, kind: .report(rule))
     }
 
     /// `kind: dictionary` may name a CSV file instead of listing its entries.

@@ -54,7 +54,46 @@ package enum Amount: Hashable, Sendable, Codable {
     }
 }
 
-/// Hashed TF-IDF features of texts.
+/// What images are turned into before they are classified.
+package struct ImageFeatureSettings: Hashable, Sendable, Codable {
+    package enum Part: String, Hashable, Sendable, Codable, CaseIterable { case gradients, pixels }
+    package var parts: [Part]
+    /// Images are read at side × side pixels.
+    package var side: Int
+    /// Of the gradients' histograms, in pixels; nil is about a seventh of the side.
+    package var cell: Int?
+    package var pixelWeight: Double
+    /// Principal components kept.
+    package var components: Int
+    /// In place of `parts`: a network whose weights lie in a folder as public hubs lay them out.
+    package enum Network: String, Hashable, Sendable, Codable, CaseIterable { case clip, resnet }
+    package var network: Network?
+    /// Of config.json, model.safetensors and, for sentences, merges.txt; resolved.
+    package var model: String?
+    /// CLIP votes for the class whose sentence is nearest.
+    package struct ZeroShot: Hashable, Sendable, Codable {
+        /// A class and its sentence each, in the order of the file.
+        package var prompts: [Prompt]
+        package var margin: Double
+        package struct Prompt: Hashable, Sendable, Codable {
+            package var className: String
+            package var sentence: String
+        }
+    }
+    package var zeroShot: ZeroShot?
+
+    package init(
+        parts: [Part] = [.gradients, .pixels], side: Int = 28, cell: Int? = nil, pixelWeight: Double = 0.5, components: Int = 100
+    ) {
+        self.parts = parts
+        self.side = side
+        self.cell = cell
+        self.pixelWeight = pixelWeight
+        self.components = components
+    }
+}
+
+/// Hashed TF-IDF features of texts; features of images.
 package struct FeatureSettings: Hashable, Sendable, Codable {
     /// Columns of the hashed matrix; a power of two.
     package var buckets: Int
@@ -62,6 +101,7 @@ package struct FeatureSettings: Hashable, Sendable, Codable {
     package var wordNgrams: NgramRange?
     /// In characters; nil for none.
     package var charNgrams: NgramRange?
+    package var images = ImageFeatureSettings()
 
     package init(buckets: Int = 1 << 16, wordNgrams: NgramRange? = NgramRange(1, 2), charNgrams: NgramRange? = NgramRange(2, 5)) {
         self.buckets = buckets
@@ -81,12 +121,18 @@ package struct NgramRange: Hashable, Sendable, Codable {
     }
 }
 
-/// Multinomial logistic regression on soft labels, trained by dual coordinate ascent.
+/// Of texts: multinomial logistic regression on soft labels, trained by dual coordinate ascent. Of images: kernel ridge regression.
 package struct ClassifierSettings: Hashable, Sendable, Codable {
     /// Passes over the examples of a round.
     package var epochs: Int
     /// λ in λ/2 ‖W‖² + Σᵢ cᵢ · cross-entropyᵢ.
     package var l2: Double
+    /// λ of kernel ridge regression.
+    package var ridge = 0.3
+    /// γ of its radial basis, in units of 1 / median squared distance.
+    package var kernelWidth = 1.0
+    /// Examples that its solution is written in, at most.
+    package var landmarks = 1024
 
     package init(epochs: Int = 4, l2: Double = 0.05) {
         self.epochs = epochs

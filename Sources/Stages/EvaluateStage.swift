@@ -15,6 +15,20 @@ package struct ArmEvaluation: Hashable, Sendable, Codable {
         package var unseen: Int
     }
     /// Agreement of machine labels with people on a uniform sample, where there is no gold.
+    /// Two classes on the test split: as scored, and with a cut chosen on the validation split (never on the test split).
+    package struct BinaryTest: Hashable, Sendable, Codable {
+        package struct Outcome: Hashable, Sendable, Codable {
+            package var threshold: Double
+            package var right: Int
+            /// Of the second class.
+            package var f1: Double?
+        }
+        package var samples: Int
+        package var positiveClass: String
+        package var plain: Outcome
+        package var validated: Outcome?
+        package var validationSamples: Int
+    }
     package struct Audit: Hashable, Sendable, Codable {
         package var asked: Int
         package var agreed: Int
@@ -28,6 +42,8 @@ package struct ArmEvaluation: Hashable, Sendable, Codable {
     package var testAccuracy: Double?
     package var testMacroF1: Double?
     package var testSamples: Int
+    /// With two classes: how the last classifier does on the test split.
+    package var testCuts: BinaryTest?
     package var answersUsed: Int
     package var reviewSeconds: Double
     /// Of the final labels, and of the classifier alone, on samples that no person saw.
@@ -50,7 +66,8 @@ package struct EvaluateParameters: Hashable, Sendable, Codable {
 
 /// `evaluate`: one arm against gold, or against the audit sample.
 ///
-/// - Inputs: `index`, `gold` (all blocks), `scores.r`, `answers.r`, `labels` (all blocks), `test-scores` and `test-gold`, `audit`, `pool`,
+/// - Inputs: `index`, `gold` (all blocks), `scores.r`, `answers.r`, `labels` (all blocks), `test-scores` and `test-gold`, `validation-scores` and
+///   `validation-gold`, `audit`, `pool`,
 ///   `posterior`, as far as the plan has them. Outputs: `evaluation` (JSON `ArmEvaluation`).
 package struct EvaluateStage: StageExecutor {
     package static let kind = "evaluate"
@@ -98,6 +115,7 @@ package struct EvaluateStage: StageExecutor {
             evaluation.testAccuracy = confusion.accuracy
             evaluation.testMacroF1 = confusion.macroF1().value
             evaluation.testSamples = confusion.total
+            if classNames.count == 2 { evaluation.testCuts = try binaryTest(task, scores, gold: testGold, positiveClass: classNames[1]) }
         }
         if task.inputs.contains("audit") { evaluation.audit = try audit(task) }
         try task.emit(
@@ -172,6 +190,33 @@ package struct EvaluateStage: StageExecutor {
             }
         }
         return RunReport.Calibration.Measure(counts)
+    }
+
+    private func binaryTest(
+        _ task: StageTask, _ scores: [ScoreBlock], gold: [Int32], positiveClass: String
+    ) throws -> ArmEvaluation.BinaryTest {
+        let test = Self.binary(scores, gold: gold)
+        let plain = BinaryCut.judged(test, at: 0.5)
+        var result = ArmEvaluation.BinaryTest(
+            samples: test.count, positiveClass: positiveClass, plain: .init(threshold: 0.5, right: plain.right, f1: plain.f1),
+            validationSamples: 0)
+        guard task.inputs.contains("validation-scores") else { return result }
+        let validation = Self.binary(try task.scoreBlocks("validation-scores"), gold: try task.gold("validation-gold"))
+        result.validationSamples = validation.count
+        if let cut = BinaryCut(validation) {
+            let judged = BinaryCut.judged(test, at: cut.threshold)
+            result.validated = .init(threshold: cut.threshold, right: judged.right, f1: judged.f1)
+        }
+        return result
+    }
+
+    /// p(second class) and truth of the samples with gold.
+    private static func binary(_ scores: [ScoreBlock], gold: [Int32]) -> [(p: Double, isSecond: Bool)] {
+        scores.flatMap { block in
+            zip(block.positions, block.scores).filter { gold[$0.0] >= 0 }.map { position, score in
+                (p: Double(score.top == 1 ? score.topProbability : score.secondProbability), isSecond: gold[position] == 1)
+            }
+        }
     }
 
     /// Machine labels as they would be without the auditors' own answers.

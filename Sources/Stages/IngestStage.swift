@@ -4,10 +4,11 @@ import Primitives
 /// `ingest`: reads each block's rows from the data set's source into samples, and gold labels apart from them.
 ///
 /// - Inputs: `index` (the `DatasetIndex`), `source` (the plain bytes, of which it reads the ranges of its blocks).
-/// - Outputs: `samples` (`SampleBlock`), `gold` (`GoldBlock`), `masked` (positions of quarantined rows, Int64 each).
+/// - Outputs: `samples` (`SampleBlock`), `gold` (`GoldBlock`), `masked` (positions of quarantined rows, Int64 each),
+///   `quarantine` (the same rows with their reasons, JSON list of `QuarantinedRow`). Images are decoded to thumbnails on the way.
 package struct IngestStage: StageExecutor {
     package static let kind = "ingest"
-    package static let codeVersion = 1
+    package static let codeVersion = 2
     package static let rangedInputs = ["source"]
 
     package init() {}
@@ -15,11 +16,13 @@ package struct IngestStage: StageExecutor {
     package func run(_ task: StageTask) throws {
         let index = try task.datasetIndex()
         let digest = try task.inputs.digests("source")[0]
+        let thumbnails = Thumbnails(try task.parameters(as: IngestParameters.self))
         var reader = SourceReader(index, digest: digest, access: task.sources)
         for block in task.blocks {
             let fetchedBefore = reader.fetchedBytes
             let segments = try reader.segments(ofBlock: block)
-            let contents = try index.readBlock(block, segments: segments)
+            var contents = try index.readBlock(block, segments: segments)
+            try thumbnails.fill(&contents)
             var masked = ByteWriter()
             for row in contents.samples.quarantined { masked.write(Int64(row.position)) }
             try task.emit(
@@ -27,6 +30,7 @@ package struct IngestStage: StageExecutor {
                 [
                     StageOutput("samples", contents.samples.encode()), StageOutput("gold", contents.gold.encode()),
                     StageOutput("masked", masked.bytes),
+                    StageOutput("quarantine", Array(CanonicalJSON.encode(contents.samples.quarantined).utf8)),
                 ],
                 metrics: [
                     "rows": Double(contents.samples.samples.count), "quarantined": Double(contents.samples.quarantined.count),

@@ -6,12 +6,13 @@ import WeakSupervision
 
 extension Planner {
     /// The fit in one task, or as rounds of block tasks with a reduction each.
-    mutating func addLabelModel(_ functions: StageInput) {
+    mutating func addLabelModel(_ functions: StageInput?) {
         var options = LabelModelOptions(kind: manifest.labelModel)
         guard let rounds = manifest.labelModelRounds else {
             let parameters = CanonicalJSON.encode(options)
             return add(
-                Self.fitLabelModel, FitLabelModelStage.kind, parameters: parameters, blocks: 1, [whole("votes", Self.votes), functions])
+                Self.fitLabelModel, FitLabelModelStage.kind, parameters: parameters, blocks: 1,
+                [whole("votes", Self.votes)] + (functions.map { [$0] } ?? []))
         }
         options.maximumIterations = rounds
         let start = StageID("label-model/start")

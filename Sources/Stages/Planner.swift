@@ -15,11 +15,21 @@ package struct PlanArtifacts: Hashable, Sendable {
     /// The first bundle of labeling functions, and the others; see `LabelingFunctionBundles`.
     package var functions: Digest?
     package var moreFunctions: [Digest]
+    /// The validation split, where cuts are chosen.
+    package var validationSource: Digest?
+    package var validationIndex: Digest?
+    /// config.json and model.safetensors of the network that makes image features.
+    package var modelConfiguration: Digest?
+    package var modelWeights: Digest?
+    /// Token ids of each class's sentence, where labels are voted without examples.
+    package var zeroShotPrompts: [[Int32]]?
 
     package init(
         source: Digest, index: Digest, testSource: Digest? = nil, testIndex: Digest? = nil, functions: Digest? = nil,
-        moreFunctions: [Digest] = []
+        moreFunctions: [Digest] = [], validationSource: Digest? = nil, validationIndex: Digest? = nil
     ) {
+        self.validationSource = validationSource
+        self.validationIndex = validationIndex
         self.moreFunctions = moreFunctions
         self.source = source
         self.index = index
@@ -28,7 +38,12 @@ package struct PlanArtifacts: Hashable, Sendable {
         self.functions = functions
     }
 
-    package var all: [Digest] { [source, index] + [testSource, testIndex, functions].compactMap { $0 } + moreFunctions }
+    package var all: [Digest] {
+        [source, index]
+            + [
+                testSource, testIndex, validationSource, validationIndex, functions, modelConfiguration, modelWeights,
+            ].compactMap { $0 } + moreFunctions
+    }
 }
 
 /// One variant inside a run: a seed, an acquisition policy and a reviewer.
@@ -68,6 +83,10 @@ package struct RunAnnotation: Hashable, Sendable, Codable {
     package var exports: [String]
     package var auditCount: Int
     package var supervisedSamples: Int
+    /// `text` or `image`; nil in plans of earlier releases, which are text.
+    package var modality: String?
+    /// What the classifier is, for the report.
+    package var classifier: String?
 
     package struct QuarantineNote: Hashable, Sendable, Codable {
         package var place: String
@@ -80,15 +99,17 @@ package struct RunAnnotation: Hashable, Sendable, Codable {
 package struct Planner {
     let manifest: PipelineManifest
     let index: DatasetIndex
-    private let testIndex: DatasetIndex?
+    let testIndex: DatasetIndex?
+    let validationIndex: DatasetIndex?
     private let functions: LabelingFunctionFile?
-    private let artifacts: PlanArtifacts
+    let artifacts: PlanArtifacts
     private var stages: [StageSpec] = []
 
     package init(
-        manifest: PipelineManifest, index: DatasetIndex, testIndex: DatasetIndex?, functions: LabelingFunctionFile?,
-        artifacts: PlanArtifacts
+        manifest: PipelineManifest, index: DatasetIndex, testIndex: DatasetIndex?, validationIndex: DatasetIndex? = nil,
+        functions: LabelingFunctionFile?, artifacts: PlanArtifacts
     ) {
+        self.validationIndex = validationIndex
         self.manifest = manifest
         self.index = index
         self.testIndex = testIndex
@@ -120,7 +141,8 @@ package struct Planner {
                 "plan.classes", "The data set names \(classes) classes; there must be at least two to tell apart", place: manifest.path,
                 remedy: "List them under `classes:` in the data set's section of the pipeline.")
         }
-        sharedStages()
+        if readsImages { try imageStages() } else { textStages() }
+        functionStages()
         let arms = try self.arms()
         for arm in arms { try addStages(of: arm, isFirst: arm == arms.first) }
         if testIndex != nil && index.labelledRows > 0 { addSupervisedReference() }
@@ -132,7 +154,9 @@ package struct Planner {
             quarantinedRows: index.quarantinedRows, arms: arms, seeds: manifest.seeds, checkpoints: checkpoints, budget: budget,
             reviewMode: manifest.review.mode.rawValue, secondsPerItem: manifest.review.secondsPerItem,
             goldExamplesUsed: functions?.goldExamplesUsed ?? 0, functionNames: functions?.specs.map(\.name) ?? [],
-            exports: manifest.export.map(\.rawValue), auditCount: auditCount, supervisedSamples: testIndex == nil ? 0 : index.labelledRows)
+            exports: manifest.export.map(\.rawValue), auditCount: auditCount, supervisedSamples: testIndex == nil ? 0 : index.labelledRows,
+            modality: readsImages ? "image" : "text",
+            classifier: readsImages ? imageClassifierName : "multinomial logistic regression on hashed TF-IDF")
         // The run is named by what it computes: submitting it twice is submitting it once.
         var hasher = DigestHasher()
         hasher.update(field: CanonicalJSON.encode(stages))
@@ -199,17 +223,17 @@ package struct Planner {
 
     mutating func add(
         _ id: StageID, _ kind: String, parameters: String = "{}", blocks: Int, _ inputs: [StageInput],
-        performer: StageSpec.Performer = .workers
+        placement: StagePlacement = StagePlacement(), performer: StageSpec.Performer = .workers
     ) {
         guard let version = StageRegistry.codeVersion(of: kind) else { preconditionFailure("no executor for '\(kind)'") }
         // Which samples lie behind the blocks, for the search of a sample that kills its process.
         let readsSamples = inputs.contains { $0.name == "samples" && $0.reach == .sameBlock } || kind == IngestStage.kind
-        let data = id.rawValue.hasPrefix("test/") ? testIndex : index
+        let data = id.rawValue.hasPrefix("test/") ? testIndex : id.rawValue.hasPrefix("validation/") ? validationIndex : index
         let range = readsSamples ? data?.plan : nil
         stages.append(
             StageSpec(
-                id: id, kind: kind, codeVersion: version, parameters: parameters, blocks: blocks, inputs: inputs, performer: performer,
-                samples: range?.samples ?? 0, blockSize: range?.blockSize ?? 0))
+                id: id, kind: kind, codeVersion: version, parameters: parameters, blocks: blocks, inputs: inputs, placement: placement,
+                performer: performer, samples: range?.samples ?? 0, blockSize: range?.blockSize ?? 0))
     }
 
     func same(_ name: String, _ stage: StageID) -> StageInput {
@@ -218,43 +242,27 @@ package struct Planner {
     func whole(_ name: String, _ stage: StageID, output: String? = nil) -> StageInput {
         StageInput(name, from: .stage(stage, output: output ?? name), reach: .allBlocks)
     }
-    private func artifact(_ name: String, _ digest: Digest) -> StageInput {
+    func artifact(_ name: String, _ digest: Digest) -> StageInput {
         StageInput(name, from: .artifacts([digest]), reach: .allBlocks)
     }
-    private var indexInput: StageInput { artifact("index", artifacts.index) }
-    private var hasFunctions: Bool { artifacts.functions != nil && manifest.stages.runs(.applyLabelingFunctions) }
+    var indexInput: StageInput { artifact("index", artifacts.index) }
+    private var hasFunctions: Bool {
+        (artifacts.functions != nil && manifest.stages.runs(.applyLabelingFunctions)) || votesZeroShot
+    }
 
-    private static let features = StageID("extract-features")
+    static let features = StageID("extract-features")
     private static let idf = StageID("document-frequency")
     private static let posterior = StageID("apply-label-model")
-    private static let testIngest = StageID("test/ingest")
-    private static let testFeatures = StageID("test/extract-features")
+    static let testIngest = StageID("test/ingest")
+    static let testFeatures = StageID("test/extract-features")
+    static let validationIngest = StageID("validation/ingest")
 
-    private mutating func sharedStages() {
+    private mutating func textStages() {
         let blocks = index.plan.blockCount
         add(Self.ingest, IngestStage.kind, blocks: blocks, [indexInput, artifact("source", artifacts.source)])
         let parameters = CanonicalJSON.encode(configuration)
         add(Self.features, ExtractFeaturesStage.kind, parameters: parameters, blocks: blocks, [same("samples", Self.ingest)])
         add(Self.idf, DocumentFrequencyStage.kind, parameters: parameters, blocks: 1, [whole("features", Self.features)])
-        if let functions = artifacts.functions, hasFunctions {
-            let list = artifact("functions", functions)
-            if artifacts.moreFunctions.isEmpty {
-                add(Self.votes, ApplyLabelingFunctionsStage.kind, blocks: blocks, [same("samples", Self.ingest), list, indexInput])
-            } else {
-                // A stage for each bundle, so that an edited function leaves the others' results as they are.
-                var parts: [StageInput] = []
-                for (number, bundle) in ([functions] + artifacts.moreFunctions).enumerated() {
-                    let stage = StageID("labeling-functions/\(bundle.hex.prefix(12))")
-                    add(
-                        stage, ApplyLabelingFunctionsStage.kind, blocks: blocks,
-                        [same("samples", Self.ingest), artifact("functions", bundle), indexInput])
-                    parts.append(StageInput("votes.\(number)", from: .stage(stage, output: "votes"), reach: .sameBlock))
-                }
-                add(Self.votes, MergeVotesStage.kind, blocks: blocks, parts)
-            }
-            addLabelModel(list)
-            add(Self.posterior, ApplyLabelModelStage.kind, blocks: blocks, [same("votes", Self.votes), whole("model", Self.fitLabelModel)])
-        }
         if let testIndex, let source = artifacts.testSource, let digest = artifacts.testIndex {
             let blocks = testIndex.plan.blockCount
             add(Self.testIngest, IngestStage.kind, blocks: blocks, [artifact("index", digest), artifact("source", source)])
@@ -262,11 +270,44 @@ package struct Planner {
         }
     }
 
+    /// Votes of labeling functions and what the label model makes of them.
+    private mutating func functionStages() {
+        let blocks = index.plan.blockCount
+        guard hasFunctions else { return }
+        let bundles = ([artifacts.functions].compactMap { $0 } + artifacts.moreFunctions).filter { _ in
+            manifest.stages.runs(.applyLabelingFunctions)
+        }
+        let extra = readsImages ? zeroShotVotes() : []
+        if bundles.count == 1, extra.isEmpty {
+            add(
+                Self.votes, ApplyLabelingFunctionsStage.kind, blocks: blocks,
+                [same("samples", Self.ingest), artifact("functions", bundles[0]), indexInput])
+        } else {
+            // A stage for each bundle, so that an edited function leaves the others' results as they are.
+            var parts: [StageInput] = []
+            for bundle in bundles {
+                let stage = StageID("labeling-functions/\(bundle.hex.prefix(12))")
+                add(
+                    stage, ApplyLabelingFunctionsStage.kind, blocks: blocks,
+                    [same("samples", Self.ingest), artifact("functions", bundle), indexInput])
+                parts.append(StageInput("votes.\(parts.count)", from: .stage(stage, output: "votes"), reach: .sameBlock))
+            }
+            for stage in extra {
+                parts.append(StageInput("votes.\(parts.count)", from: .stage(stage, output: "votes"), reach: .sameBlock))
+            }
+            add(Self.votes, MergeVotesStage.kind, blocks: blocks, parts)
+        }
+        addLabelModel(bundles.first.map { artifact("functions", $0) })
+        add(Self.posterior, ApplyLabelModelStage.kind, blocks: blocks, [same("votes", Self.votes), whole("model", Self.fitLabelModel)])
+    }
+
     private func trainInputs(answers: [StageInput]) -> [StageInput] {
-        [whole("features", Self.features), whole("idf", Self.idf), indexInput] + answers
+        if readsImages { return denseTrainInputs + answers }
+        return [whole("features", Self.features), whole("idf", Self.idf), indexInput] + answers
     }
 
     private mutating func addScores(_ id: StageID, weights: StageID, test: Bool = false) {
+        if readsImages { return addDenseScores(id, weights: weights, part: test ? .test : .pool) }
         let features = test ? Self.testFeatures : Self.features
         add(
             id, ScoreUncertaintyStage.kind, blocks: test ? testIndex!.plan.blockCount : index.plan.blockCount,
@@ -275,7 +316,11 @@ package struct Planner {
 
     private mutating func addStages(of arm: RunArm, isFirst: Bool) throws(AMAFError) {
         let blocks = index.plan.blockCount
-        let parameters = CanonicalJSON.encode(TrainClassifierParameters(features: configuration, training: training, seed: arm.seed))
+        let kind = readsImages ? TrainDenseClassifierStage.kind : TrainClassifierStage.kind
+        let parameters =
+            readsImages
+            ? denseTrainParameters
+            : CanonicalJSON.encode(TrainClassifierParameters(features: configuration, training: training, seed: arm.seed))
         let byPeople = manifest.review.mode == .file
         var answers: [StageInput] = []
         var scores: [StageInput] = []
@@ -287,10 +332,10 @@ package struct Planner {
         /// Trains on the answers so far and scores every sample; round r's classifier has seen the answers of rounds below r.
         func trainAndScore(_ round: Int, _ planner: inout Planner) -> StageID {
             var inputs = planner.trainInputs(answers: answers)
-            if let previous, round > 1 { inputs.append(planner.whole("state", previous)) }
+            if let previous, round > 1, !planner.readsImages { inputs.append(planner.whole("state", previous)) }
             if arm.totals.isEmpty && planner.hasFunctions { inputs.append(planner.whole("posterior", Self.posterior)) }
             let train = stage(round, "train-classifier")
-            planner.add(train, TrainClassifierStage.kind, parameters: parameters, blocks: 1, inputs)
+            planner.add(train, kind, parameters: parameters, blocks: 1, inputs)
             let score = stage(round, "score-uncertainty")
             planner.addScores(score, weights: train)
             scores.append(planner.whole("scores.\(round)", score, output: "scores"))
@@ -300,13 +345,14 @@ package struct Planner {
 
         for round in arm.totals.indices {
             let isRandom = arm.acquisition == Acquisition.random.rawValue
-            let score = isRandom && round == 0 ? nil : trainAndScore(round, &self)
+            // Class names say nothing of a picture: images begin without a classifier.
+            let score = round == 0 && (isRandom || readsImages) ? nil : trainAndScore(round, &self)
             let count = arm.totals[round] - (round == 0 ? 0 : arm.totals[round - 1])
             let rule: SelectForReviewParameters.Rule
             if isRandom {
                 rule = .acquisition(.random)
             } else if round == 0 {
-                rule = .coldStart
+                rule = readsImages ? .typical : .coldStart
             } else {
                 guard let acquisition = Acquisition(rawValue: arm.acquisition) else {
                     preconditionFailure("a manifest with acquisition '\(arm.acquisition)'")
@@ -316,6 +362,7 @@ package struct Planner {
             let select = stage(round, "select-for-review")
             var inputs = [indexInput, masked] + answers
             if let score, !isRandom { inputs.append(whole("scores", score)) }
+            if rule == .typical { inputs.append(whole("features", Self.projected)) }
             if byPeople { inputs.append(whole("samples", Self.ingest)) }
             add(
                 select, SelectForReviewStage.kind,
@@ -373,6 +420,7 @@ package struct Planner {
             let test = StageID("\(arm.name)/test/score-uncertainty")
             addScores(test, weights: stage(arm.totals.count, "train-classifier"), test: true)
             evaluationInputs += [whole("test-scores", test, output: "scores"), whole("test-gold", Self.testIngest, output: "gold")]
+            if readsImages { evaluationInputs += addValidation(arm.name, weights: stage(arm.totals.count, "train-classifier")) }
         }
         add(
             Self.evaluation(of: arm), EvaluateStage.kind,
@@ -408,17 +456,24 @@ package struct Planner {
         let train = StageID("supervised/train-classifier")
         var training = training
         training.epochs = max(training.epochs, 10)
-        add(
-            train, TrainClassifierStage.kind,
-            parameters: CanonicalJSON.encode(TrainClassifierParameters(features: configuration, training: training, seed: seed)), blocks: 1,
-            [whole("features", Self.features), whole("idf", Self.idf), indexInput, whole("gold", Self.ingest)])
+        if readsImages {
+            add(
+                train, TrainDenseClassifierStage.kind, parameters: denseTrainParameters, blocks: 1,
+                denseTrainInputs + [whole("gold", Self.ingest)])
+        } else {
+            add(
+                train, TrainClassifierStage.kind,
+                parameters: CanonicalJSON.encode(TrainClassifierParameters(features: configuration, training: training, seed: seed)),
+                blocks: 1, [whole("features", Self.features), whole("idf", Self.idf), indexInput, whole("gold", Self.ingest)])
+        }
         let scores = StageID("supervised/score-uncertainty")
         addScores(scores, weights: train, test: true)
+        let validation = readsImages ? addValidation("supervised", weights: train) : []
         add(
             Self.supervisedEvaluation, EvaluateStage.kind, parameters: CanonicalJSON.encode(EvaluateParameters(goldExamplesUsed: 0)),
             blocks: 1,
             [
                 indexInput, whole("test-scores", scores, output: "scores"), whole("test-gold", Self.testIngest, output: "gold"),
-            ])
+            ] + validation)
     }
 }

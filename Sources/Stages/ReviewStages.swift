@@ -7,6 +7,8 @@ package struct SelectForReviewParameters: Hashable, Sendable, Codable {
     package enum Rule: Hashable, Sendable, Codable {
         /// Before there are answers: candidates that resemble class names, each class in turn.
         case coldStart
+        /// Before there are answers, where there are dense features: the most typical sample of each of `count` clusters.
+        case typical
         case acquisition(Acquisition)
         /// A uniform sample of what nobody has seen, to estimate agreement without gold.
         case audit
@@ -36,7 +38,7 @@ package struct SelectForReviewParameters: Hashable, Sendable, Codable {
 
 /// `select-for-review`: which samples people are asked about next.
 ///
-/// - Inputs: `scores` (all blocks) where the rule needs them, `masked` (all blocks), `index`, `answers.0…`, and `samples` (all blocks) when
+/// - Inputs: `scores` or `features` (all blocks) where the rule needs them, `masked` (all blocks), `index`, `answers.0…`, and `samples` (all blocks) when
 ///   questions are written.
 /// - Outputs: `selection` (JSON list of `Selection`), `questions` (CSV).
 package struct SelectForReviewStage: StageExecutor {
@@ -65,6 +67,8 @@ package struct SelectForReviewStage: StageExecutor {
         case .coldStart:
             selections = selectForReview(
                 chosen, from: pool, policy: ClassNameColdStart(), seed: parameters.seed, round: parameters.round)
+        case .typical:
+            selections = try task.typicalSelections(chosen, from: pool, seed: parameters.seed, round: parameters.round)
         case .acquisition(let acquisition):
             selections = selectForReview(
                 chosen, from: pool, policy: acquisition.policy, seed: parameters.seed, round: parameters.round)

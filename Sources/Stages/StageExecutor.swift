@@ -142,11 +142,14 @@ package struct StageInputs {
 /// `@unchecked Sendable`: the memory is mapped read-only once in `init` and unmapped in `deinit`; nothing mutates it.
 package final class Artifact: @unchecked Sendable {
     package let digest: Digest
+    /// Where the worker keeps it; for readers that open files themselves.
+    package let path: String
     private let base: UnsafeMutableRawPointer?
     package let byteCount: Int
 
     package init(digest: Digest, path: String) throws(AMAFError) {
         self.digest = digest
+        self.path = path
         let descriptor = Foundation.open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else {
             throw AMAFError("artifact.missing", "Artifact \(digest) is not in the cache", place: path, isTransient: true)

@@ -7,6 +7,8 @@ package enum StageRegistry {
         FinishLabelModelStage.self,
         ApplyLabelModelStage.self, TrainClassifierStage.self, ScoreUncertaintyStage.self, SelectForReviewStage.self,
         SimulatedReviewStage.self,
+        ExtractImageFeaturesStage.self, FitProjectionStage.self, ProjectFeaturesStage.self, TrainDenseClassifierStage.self,
+        ScoreDenseUncertaintyStage.self, ExtractNetworkFeaturesStage.self, VoteZeroShotStage.self,
         FitAggregationStage.self, AggregateStage.self, EvaluateStage.self, ExportStage.self, DiagnosticStage.self,
     ]
 

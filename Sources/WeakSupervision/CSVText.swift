@@ -1,11 +1,11 @@
-internal import Primitives
+package import Primitives
 
 /// Comma-separated text as RFC 4180 has it: quoted fields, doubled quotes, line breaks inside quotes; blank lines are skipped.
 ///
 /// Small and in memory, for dictionaries and vote lists; data sets have their own streaming reader.
-enum CSVText {
+package enum CSVText {
     /// Rows with the number of the line on which each begins, counted from 1.
-    static func rows(_ text: String, place: String) throws(AMAFError) -> [(line: Int, fields: [String])] {
+    package static func rows(_ text: String, place: String) throws(AMAFError) -> [(line: Int, fields: [String])] {
         var rows: [(line: Int, fields: [String])] = []
         var field: [UInt8] = []
         var fields: [String] = []

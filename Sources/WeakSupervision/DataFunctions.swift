@@ -12,6 +12,10 @@ struct ThresholdFunction: LabelingFunction {
     func answers(on samples: [Sample?]) -> LabelingAnswers {
         var out = LabelingAnswers(rowCount: samples.count, classCount: classCount)
         for (row, sample) in samples.enumerated() {
+            if let image = sample?.image?.thumbnail, let value = ImageStatistics.value(rule.field, of: image) {
+                if rule.bounds.contains(value) { out.vote(row, classIndex) }
+                continue
+            }
             guard let text = sample?.metadata(rule.field), !text.isEmpty, text != "null" else { continue }
             guard let value = Double(text), value.isFinite else {
                 out.fault(row, Self.notANumber(text, field: rule.field))

@@ -17,7 +17,8 @@ package struct NumberBounds: Hashable, Sendable {
     }
 }
 
-/// Votes `className` when a numeric field of the sample lies within the bounds; abstains where the field is missing.
+/// Votes `className` when a numeric field of the sample lies within the bounds; abstains where the field is missing. Fields named
+/// `image.…` are statistics of the sample's thumbnail (`ImageStatistics`).
 package struct ThresholdRule: Hashable, Sendable {
     package var className: String
     package var field: String

@@ -26,6 +26,11 @@ extension LabelingFunctionSet {
         switch spec.kind {
         case .threshold(let rule):
             return ThresholdFunction(id: spec.id, rule: rule, classIndex: Int(try classIndex(rule.className)), classCount: k)
+        case .report(let rule):
+            let absent: Int? = if let name = rule.absentClass { Int(try classIndex(name)) } else { nil }
+            return ReportFunction(
+                id: spec.id, reader: ReportReader(rule.phrases), present: Int(try classIndex(rule.className)), absent: absent,
+                uncertain: rule.uncertain, classCount: k)
         case .sensorThreshold(let rule):
             return SensorThresholdFunction(id: spec.id, rule: rule, classIndex: Int(try classIndex(rule.className)), classCount: k)
         case .prototypes(let rule):

@@ -123,6 +123,13 @@ extension LabelingFunctionSpec: Codable {
                 kind: .threshold(
                     ThresholdRule(
                         className: try fields.required("class"), field: try fields.required("field"), bounds: try fields.bounds())))
+        case "report":
+            self.init(
+                name: name,
+                kind: .report(
+                    ReportRule(
+                        className: try fields.required("class"), absentClass: try fields.optional("absent-class"),
+                        uncertain: try fields.value("uncertain", default: .abstain), phrases: try fields.required("phrases"))))
         case "sensor-threshold":
             let rule = SensorThresholdRule(
                 className: try fields.required("class"), channel: try fields.optional("channel"), field: try fields.optional("field"),
@@ -190,11 +197,10 @@ extension LabelingFunctionSpec: Codable {
     /// What `kind` may say in a file; `wordnet` becomes a dictionary while the file is read.
     package static let kindNames = [
         "class-name-overlap", "command", "dictionary", "keyword-scores", "keywords", "model-prediction", "neighbours", "prototypes",
-        "regex",
-        "sensor-threshold", "snorkel", "threshold", "wordnet",
+        "regex", "report", "sensor-threshold", "snorkel", "threshold", "wordnet",
     ]
     /// Kinds whose names are taken for later versions, so that their error can say so.
-    private static let laterKinds = ["image-statistics", "clip-zero-shot", "llm-prompt"]
+    private static let laterKinds = ["clip-zero-shot", "llm-prompt"]
 
     package var kindName: String {
         switch kind {
@@ -204,6 +210,7 @@ extension LabelingFunctionSpec: Codable {
         case .keywordScores: "keyword-scores"
         case .dictionary: "dictionary"
         case .threshold: "threshold"
+        case .report: "report"
         case .sensorThreshold: "sensor-threshold"
         case .prototypes: "prototypes"
         case .neighbours: "neighbours"
@@ -252,6 +259,11 @@ extension LabelingFunctionSpec: Codable {
             try fields.encode(rule.className, forKey: SpecKey("class"))
             try fields.encode(rule.field, forKey: SpecKey("field"))
             try Self.encode(rule.bounds, &fields)
+        case .report(let rule):
+            try fields.encode(rule.className, forKey: SpecKey("class"))
+            try fields.encodeIfPresent(rule.absentClass, forKey: SpecKey("absent-class"))
+            try fields.encode(rule.uncertain, forKey: SpecKey("uncertain"))
+            try fields.encode(rule.phrases, forKey: SpecKey("phrases"))
         case .sensorThreshold(let rule):
             try fields.encode(rule.className, forKey: SpecKey("class"))
             try fields.encodeIfPresent(rule.channel, forKey: SpecKey("channel"))

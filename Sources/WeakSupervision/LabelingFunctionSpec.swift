@@ -20,6 +20,8 @@ package struct LabelingFunctionSpec: Hashable, Sendable {
         case dictionary(DictionaryRule)
         /// A number of the sample within bounds.
         case threshold(ThresholdRule)
+        /// An observation in a radiology report: present, denied or in doubt.
+        case report(ReportRule)
         /// Windows of a recording within bounds.
         case sensorThreshold(SensorThresholdRule)
         /// The nearest of some vectors, one or more a class.
@@ -51,6 +53,7 @@ package struct LabelingFunctionSpec: Hashable, Sendable {
         case .keywordScores(let rule): rule.classes.map(\.className)
         case .dictionary(let rule): Self.distinct(rule.entries.map(\.className))
         case .threshold(let rule): [rule.className]
+        case .report(let rule): [rule.className] + (rule.absentClass.map { [$0] } ?? [])
         case .sensorThreshold(let rule): [rule.className]
         case .prototypes(let rule): Self.distinct(rule.prototypes.map(\.className))
         case .neighbours(let rule): Self.distinct(rule.labels)

@@ -39,7 +39,13 @@ struct DatasetCommand: ParsableCommand {
                     dataFolder: Preparation.dataFolder, mirror: environment["AMAF_DATA_MIRROR"].flatMap { $0.isEmpty ? nil : $0 },
                     report: { if !isJSON { Console.note($0) } })
                 var files: [String] = []
-                for case .published(let file)? in [manifest.location, manifest.testLocation] { files.append(try puller.pull(file)) }
+                for location in [manifest.location, manifest.testLocation] {
+                    switch location {
+                    case .published(let file): files.append(try puller.pull(file))
+                    case .publishedFolder(let several): for file in several { files.append(try puller.pull(file)) }
+                    case .local, .dataFolder, .generated, nil: break
+                    }
+                }
                 guard !files.isEmpty else {
                     throw AMAFError("dataset.not-published", "The data set '\(name)' has no public source", place: path)
                 }

@@ -95,7 +95,11 @@ struct RunResults {
                 evaluations.append((arm, evaluation))
             }
         }
-        let quarantined = annotation.quarantined.map { RunReport.QuarantinedRow(place: $0.place, code: $0.code, reason: $0.reason) }
+        let refused = try quarantinedRows(everything)
+        let quarantined =
+            refused.isEmpty
+            ? annotation.quarantined.map { RunReport.QuarantinedRow(place: $0.place, code: $0.code, reason: $0.reason) }
+            : refused.prefix(Self.quarantineExamples).map { RunReport.QuarantinedRow(place: $0.place, code: $0.code, reason: $0.reason) }
         let milliseconds = { (date: Date) in Int64(date.timeIntervalSince1970 * 1000) }
         var report = RunReport(
             header: .init(
@@ -103,7 +107,8 @@ struct RunResults {
                 startedAt: WallClock.timestamp(milliseconds(started)),
                 finishedAt: WallClock.timestamp(milliseconds(finished)), wallSeconds: finished.timeIntervalSince(started)),
             dataset: .init(
-                name: annotation.dataset, digest: annotation.datasetDigest.hex, modality: "text", samples: annotation.samples,
+                name: annotation.dataset, digest: annotation.datasetDigest.hex, modality: annotation.modality ?? "text",
+                samples: annotation.samples,
                 testSamples: annotation.testSamples, classes: annotation.classNames.count, hasGold: annotation.hasGold,
                 quarantined: quarantined),
             seeds: annotation.seeds,
@@ -113,9 +118,13 @@ struct RunResults {
                 versions: [.init("amaf", AMAFVersion.current)]))
         let total = Double(max(1, annotation.samples))
         report.checkpointFractions = (annotation.checkpoints + [annotation.budget]).map { Double($0) / total }
-        if annotation.quarantinedRows > annotation.quarantined.count {
+        let refusedCount = max(refused.count, annotation.quarantinedRows)
+        if refusedCount > 0 {
+            let reasons = Dictionary(grouping: refused, by: \.code).map { ($0.key, $0.value.count) }.sorted { $0.0 < $1.0 }
+            let byReason = reasons.isEmpty ? "" : " (\(reasons.map { "\($0.0) \($0.1)" }.joined(separator: ", ")))"
             report.warnings.append(
-                "\(annotation.quarantinedRows) rows are quarantined; the first \(annotation.quarantined.count) are listed.")
+                "\(Text.count(refusedCount)) rows are quarantined\(byReason)\(refusedCount > quarantined.count ? "; the first \(quarantined.count) are listed" : "")."
+            )
         }
         addArms(evaluations, to: &report)
         if let reference = try document(ArmEvaluation.self, "evaluation", of: Planner.supervisedEvaluation, in: everything),
@@ -123,10 +132,12 @@ struct RunResults {
         {
             report.supervised = [
                 .init(
-                    seed: annotation.seeds.first ?? 0, classifier: "multinomial logistic regression on hashed TF-IDF, all gold of the pool",
+                    seed: annotation.seeds.first ?? 0,
+                    classifier: "\(annotation.classifier ?? "multinomial logistic regression on hashed TF-IDF"), all gold of the pool",
                     trainingSamples: annotation.supervisedSamples, testSamples: reference.testSamples, testAccuracy: accuracy,
                     testMacroF1: reference.testMacroF1)
             ]
+            addBinaryTest("all gold of the pool", reference, to: &report)
         }
         try addFunctions(functions, everything, to: &report)
         if let (arm, evaluation) = evaluations.first(where: { $0.0.role == .main }) {
@@ -137,12 +148,28 @@ struct RunResults {
         return report
     }
 
+    private static let quarantineExamples = 20
+
+    /// What ingest set aside, with reasons: rows that could not be read, and pictures that could not be decoded.
+    private func quarantinedRows(_ results: [StageID: StageResults]) throws -> [QuarantinedRow] {
+        let none = Digest.of(Array(CanonicalJSON.encode([QuarantinedRow]()).utf8))
+        var rows: [QuarantinedRow] = []
+        for stage in plan.stages where stage.kind == IngestStage.kind {
+            for block in results[stage.id]?.results ?? [] {
+                guard let output = block.outputs.first(where: { $0.name == "quarantine" }), output.digest != none else { continue }
+                rows += try CanonicalJSON.decode([QuarantinedRow].self, from: try connection.fetch(output.digest), what: "quarantine")
+            }
+        }
+        return rows
+    }
+
     private func addArms(_ evaluations: [(RunArm, ArmEvaluation)], to report: inout RunReport) {
         let total = Double(max(1, annotation.samples))
         let control = annotation.arms.first { $0.role == .control }?.acquisition
         var order: [String] = []
         var arms: [String: RunReport.Arm] = [:]
         for (arm, evaluation) in evaluations {
+            if arm.role == .main { addBinaryTest("\(arm.acquisition), seed \(arm.seed)", evaluation, to: &report) }
             let id = arm.role == .noisyReviewer ? "\(arm.acquisition)-error-\(Text.fixed(arm.errorRate * 100, 1))" : arm.acquisition
             if arms[id] == nil {
                 order.append(id)
@@ -281,6 +308,21 @@ struct RunResults {
             conflicts: totals.conflicts, quarantinedBlocks: totals.quarantinedBlocks)
     }
 
+    private func addBinaryTest(_ training: String, _ evaluation: ArmEvaluation, to report: inout RunReport) {
+        guard let test = evaluation.testCuts else { return }
+        func row(_ outcome: ArmEvaluation.BinaryTest.Outcome, _ origin: String) -> RunReport.BinaryTestRow {
+            let interval = Proportion.clopperPearson(successes: outcome.right, trials: test.samples)
+            return .init(
+                training: training, answers: evaluation.answersUsed, cut: outcome.threshold, cutFrom: origin,
+                samples: test.samples, accuracy: Double(outcome.right) / Double(max(1, test.samples)), low: interval.low,
+                high: interval.high, f1: outcome.f1, positiveClass: test.positiveClass)
+        }
+        report.binaryTests = (report.binaryTests ?? []) + [row(test.plain, "none")]
+        if let validated = test.validated {
+            report.binaryTests?.append(row(validated, "\(test.validationSamples) validation samples"))
+        }
+    }
+
     /// What the terminal shows at the end.
     func summary(_ report: RunReport, folder: String) -> [String] {
         var lines: [String] = []
@@ -296,6 +338,11 @@ struct RunResults {
         for reference in report.supervised {
             lines.append(
                 "classifier trained on all gold: \(Text.percent(reference.testAccuracy, 2)) on \(Text.count(reference.testSamples)) test samples"
+            )
+        }
+        for row in report.binaryTests ?? [] {
+            lines.append(
+                "test split, \(row.training), cut from \(row.cutFrom): \(Text.percent(row.accuracy, 2)) (95 % interval \(Text.percent(row.low)) to \(Text.percent(row.high))), F1 of '\(row.positiveClass)' \(row.f1.map { Text.fixed($0, 3) } ?? "-")"
             )
         }
         if let audit = report.audit {

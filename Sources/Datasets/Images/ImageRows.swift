@@ -10,6 +10,7 @@ package struct ImageRows: Hashable, Sendable, Codable {
     }
     package struct Condition: Hashable, Sendable, Codable {
         package var column: String
+        /// `*` stands for anything but an empty field.
         package var value: String
 
         package init(column: String, value: String) {
@@ -22,15 +23,19 @@ package struct ImageRows: Hashable, Sendable, Codable {
         package var column: String
         /// Of the groups, in (0, 1).
         package var testShare: Double
+        package var validationShare: Double
 
-        package init(column: String, testShare: Double) {
+        package init(column: String, testShare: Double, validationShare: Double = 0) {
+            precondition(testShare >= 0 && validationShare >= 0 && testShare + validationShare < 1, "no groups are left for the pool")
             self.column = column
             self.testShare = testShare
+            self.validationShare = validationShare
         }
 
-        /// `test` or `pool`, by a hash of the group's name: the same in every run, whatever else the table holds.
+        /// `test`, `validation` or `pool`, by a hash of the group's name: the same in every run, whatever else the table holds.
         package func split(of group: String) -> String {
-            Double(stableHash("amaf-group/" + group) >> 11) / Double(1 << 53) < testShare ? "test" : "pool"
+            let place = Double(stableHash("amaf-group/" + group) >> 11) / Double(1 << 53)
+            return place < testShare ? "test" : place < testShare + validationShare ? "validation" : "pool"
         }
     }
 

@@ -213,7 +213,7 @@ private struct TableLayout {
             .map { ($0.offset, $0.element) }
     }
 
-    func holds(_ row: [String]) -> Bool { conditions.allSatisfy { row[$0.column] == $0.value } }
+    func holds(_ row: [String]) -> Bool { conditions.allSatisfy { $0.value == "*" ? !row[$0.column].isEmpty : row[$0.column] == $0.value } }
 
     func split(_ row: [String]) -> String? {
         if let groupColumn, let groups = options.groups { return groups.split(of: row[groupColumn]) }
