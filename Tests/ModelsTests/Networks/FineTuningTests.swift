@@ -89,7 +89,7 @@ import Testing
     /// MiniLM on CLINC150's intents: a head on frozen features against training as a whole, each from a fresh head.
     ///
     /// AMAF_FINE_TUNE=full takes all 150 intents with 20 queries each and every layer; by default 30 with 10 and the upper four
-    /// layers. Rates and epochs were chosen on the validation queries.
+    /// layers. The recipe was chosen on the validation queries.
     @Test(.enabled(if: RealModels.miniLM != nil && Clinc.path != nil, "all-minilm-l6-v2 or CLINC150 is not here"))
     func aBERTLearnsIntentsBetterAsAWhole() throws {
         let isFull = ProcessInfo.processInfo.environment["AMAF_FINE_TUNE"] == "full"
