@@ -22,6 +22,7 @@ package final class Coordinator: @unchecked Sendable {
     private let artifactDoor: ServerDoor
     private let logger: Logger
     private let stopped = DispatchSemaphore(value: 0)
+    private let doorWatch: DoorWatch
 
     /// As clients must write them, with the ports that were taken.
     package var controlURL: String { control.url }
@@ -46,10 +47,12 @@ package final class Coordinator: @unchecked Sendable {
         control = try ServerDoor(
             .control(url: configuration.control, tls: configuration.tls, allowsInsecure: configuration.insecure),
             onRequest: { inbox.put(.arrival(.message($0))) }, onPipeRemoved: { inbox.put(.arrival(.pipeLost($0))) })
+        let (controlDoor, bulkDoor) = (control, artifactDoor)
+        let turnedAway: @Sendable () -> DoorRefusals = { controlDoor.refusals() + bulkDoor.refusals() }
+        doorWatch = DoorWatch(logger: logger, turnedAway)
         let loop = CoordinatorLoop(
             scheduler: scheduler, store: store, sessions: sessions, joinKey: configuration.joinKey,
-            views: Views(reader: store.reader(), artifacts: store.artifacts),
-            logger: logger)
+            views: Views(reader: store.reader(), artifacts: store.artifacts), logger: logger, turnedAway: turnedAway)
         logger.notice(
             "coordinator ready",
             metadata: [
@@ -94,6 +97,7 @@ package final class Coordinator: @unchecked Sendable {
     package func stop() {
         inbox.put(.stop)
         stopped.wait()
+        doorWatch.stop()
         control.close()
         artifactDoor.close()
         do throws(AMAFError) {

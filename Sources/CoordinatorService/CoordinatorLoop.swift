@@ -39,6 +39,8 @@ struct CoordinatorLoop {
     private var workerOfPipe: [PipeID: WorkerID] = [:]
     private var pipeOfWorker: [WorkerID: PipeID] = [:]
     private var refusals = Refusals()
+    /// Asked on the views' queue: counting takes time where there are many connections.
+    private let turnedAway: @Sendable () -> DoorRefusals
     /// Operators who wait for a run's end.
     private var waitingForEnd: [RunID: [Pending]] = [:]
     private var waitCount = 0
@@ -55,8 +57,10 @@ struct CoordinatorLoop {
     }
 
     init(
-        scheduler: Scheduler, store: Store, sessions: SessionTable, joinKey: JoinKey, views: Views, logger: Logger
+        scheduler: Scheduler, store: Store, sessions: SessionTable, joinKey: JoinKey, views: Views, logger: Logger,
+        turnedAway: @escaping @Sendable () -> DoorRefusals
     ) {
+        self.turnedAway = turnedAway
         pump = SchedulerPump(scheduler, journal: StoreJournal(store: store))
         self.store = store
         self.sessions = sessions
@@ -145,7 +149,13 @@ struct CoordinatorLoop {
     private mutating func carry(_ request: Request, _ waiting: Pending, at now: Instant) throws(AMAFError) {
         switch request {
         case .challenge(let versions, _):
-            let version = try ProtocolVersionRange.supported.negotiated(with: versions)
+            let version: ProtocolVersion
+            do throws(AMAFError) {
+                version = try ProtocolVersionRange.supported.negotiated(with: versions)
+            } catch {
+                refuse(error, pipe: waiting.request.pipe)
+                throw error
+            }
             let nonce = JoinKey.nonce(using: &generator)
             nonces[waiting.request.pipe] = nonce
             Self.send(.challenge(nonce: nonce, version: version), to: waiting)
@@ -261,20 +271,23 @@ struct CoordinatorLoop {
             }
             let document = StatusDocument(snapshot, vitals: sortedVitals, head: headStatus(at: now))
             let (id, session, incoming) = (waiting.id, waiting.session, waiting.request)
-            views.status(document, isNamed: run != nil) { incoming.reply($0.encoded(requestID: id, session: session)) }
+            views.status(document, turnedAway: turnedAway, isNamed: run != nil) {
+                incoming.reply($0.encoded(requestID: id, session: session))
+            }
         case .workers:
-            show(WorkersDocument(pump.scheduler.snapshot(at: now), vitals: sortedVitals), to: waiting)
-        case .cancel(let run): change(.cancel(run), waiting, at: now)
-        case .pause(let run): change(.pause(run), waiting, at: now)
-        case .resume(let run): change(.resume(run), waiting, at: now)
-        case .retry(let run): change(.retry(run), waiting, at: now)
-        case .drain(let worker): change(.drain(worker), waiting, at: now)
-        case .undrain(let worker): change(.undrain(worker), waiting, at: now)
+            let document = WorkersDocument(pump.scheduler.snapshot(at: now), vitals: sortedVitals)
+            show(to: waiting) { document }
+        case .cancel(let run): try change(.cancel(run), of: run, waiting, at: now)
+        case .pause(let run): try change(.pause(run), of: run, waiting, at: now)
+        case .resume(let run): try change(.resume(run), of: run, waiting, at: now)
+        case .retry(let run): try change(.retry(run), of: run, waiting, at: now)
+        case .drain(let worker): try change(.drain(worker), of: worker, waiting, at: now)
+        case .undrain(let worker): try change(.undrain(worker), of: worker, waiting, at: now)
         case .answer(let run, let stage, let results):
             if let missing = try store.artifacts.missing(among: results.flatMap(\.outputs).map(\.digest)).first {
                 throw AMAFError("coordinator.missing-artifact", "The answers \(missing) are not stored", remedy: "Upload them first.")
             }
-            change(.answered(run, stage, results), waiting, at: now)
+            try change(.answered(run, stage, results), of: run, waiting, at: now)
         case .explain(let task):
             let lines = pump.explain(task.run, task.stage, block: task.block, at: now)
             guard !lines.isEmpty else {
@@ -283,7 +296,7 @@ struct CoordinatorLoop {
                     "There is no \(task.block.map { "block \($0)" } ?? "block") of stage '\(task.stage)' in run '\(task.run)'",
                     remedy: "See `amaf status` for the runs and `amaf tasks RUN` for their tasks.")
             }
-            show(ExplanationDocument(lines: lines), to: waiting)
+            show(to: waiting) { ExplanationDocument(lines: lines) }
         case .story, .tasks, .result, .history:
             let (request, id, session, incoming) = (request, waiting.id, waiting.session, waiting.request)
             views.answer(request) { incoming.reply($0.encoded(requestID: id, session: session)) }
@@ -294,6 +307,20 @@ struct CoordinatorLoop {
 
     /// WAIT's answer: nothing but letters, so it needs no encoder.
     private static func told(_ state: RunState) -> Response { .json(Array("{\"state\":\"\(state.rawValue)\"}".utf8)) }
+
+    private mutating func change(_ event: Scheduler.Event, of run: RunID, _ waiting: Pending, at now: Instant) throws(AMAFError) {
+        guard pump.scheduler.state(of: run) != nil else {
+            throw AMAFError("coordinator.no-run", "There is no run '\(run)'", remedy: "See `amaf status`.")
+        }
+        change(event, waiting, at: now)
+    }
+
+    private mutating func change(_ event: Scheduler.Event, of worker: WorkerID, _ waiting: Pending, at now: Instant) throws(AMAFError) {
+        guard pump.scheduler.knows(worker) else {
+            throw AMAFError("coordinator.no-worker", "There is no worker '\(worker)'", remedy: "See `amaf workers`.")
+        }
+        change(event, waiting, at: now)
+    }
 
     private mutating func change(_ event: Scheduler.Event, _ waiting: Pending, at now: Instant) {
         pump.handle(event, at: now)
@@ -310,7 +337,7 @@ struct CoordinatorLoop {
     }
 
     /// Turning a document into JSON takes milliseconds, which the loop does not have: the views' queue does it.
-    private func show(_ document: some Encodable & Sendable, to waiting: Pending) {
+    private func show(to waiting: Pending, _ document: @escaping @Sendable () -> some Encodable & Sendable) {
         let (id, session, incoming) = (waiting.id, waiting.session, waiting.request)
         views.encode(document) { incoming.reply($0.encoded(requestID: id, session: session)) }
     }

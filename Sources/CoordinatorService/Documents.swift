@@ -1,4 +1,5 @@
 import Foundation
+package import Messaging
 package import Primitives
 package import Scheduling
 
@@ -11,6 +12,8 @@ package struct StatusDocument: Codable, Sendable {
         package var storeError: String?
         package var refusedMessages: Int
         package var lastRefusal: String?
+        /// Connections that the doors turned away before their first message.
+        package var refusedConnections = DoorRefusals()
     }
     package var head: Head
     package var snapshot: SchedulerSnapshot

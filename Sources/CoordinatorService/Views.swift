@@ -16,10 +16,14 @@ struct Views: Sendable {
     }
 
     /// STATUS with the labeling function tables so far: of runs that go on, and of a run that was asked for by name.
-    func status(_ document: StatusDocument, isNamed: Bool, reply: @escaping @Sendable (Response) -> Void) {
+    func status(
+        _ document: StatusDocument, turnedAway: @escaping @Sendable () -> DoorRefusals, isNamed: Bool,
+        reply: @escaping @Sendable (Response) -> Void
+    ) {
         queue.async {
             do throws(AMAFError) {
                 var document = document
+                document.head.refusedConnections = turnedAway()
                 var tables: [LabelingFunctionTable] = []
                 for run in document.snapshot.runs where isNamed || !run.state.isTerminal {
                     if let table = try labelingFunctions.table(of: run) { tables.append(table) }
@@ -32,10 +36,11 @@ struct Views: Sendable {
         }
     }
 
-    func encode(_ document: some Encodable & Sendable, reply: @escaping @Sendable (Response) -> Void) {
+    /// - Parameter document: made on the views' queue.
+    func encode(_ document: @escaping @Sendable () -> some Encodable & Sendable, reply: @escaping @Sendable (Response) -> Void) {
         queue.async {
             do throws(AMAFError) {
-                reply(.json(try JSONText.encode(document)))
+                reply(.json(try JSONText.encode(document())))
             } catch {
                 reply(.failed(error))
             }
@@ -99,17 +104,17 @@ struct Views: Sendable {
 }
 
 /// One line of `amaf story`.
-struct StoryLine: Codable {
-    var id: Int64
-    var at: Int64
-    var cause: UInt64
-    var what: String
-    var stage: String?
-    var firstBlock: Int?
-    var endBlock: Int?
-    var fence: String?
-    var worker: String?
-    var detail: String
+package struct StoryLine: Codable {
+    package var id: Int64
+    package var at: Int64
+    package var cause: UInt64
+    package var what: String
+    package var stage: String?
+    package var firstBlock: Int?
+    package var endBlock: Int?
+    package var fence: String?
+    package var worker: String?
+    package var detail: String
 
     init(_ stored: StoredHistoryEntry) {
         id = stored.id
@@ -126,14 +131,14 @@ struct StoryLine: Codable {
 }
 
 /// One line of `amaf tasks`.
-struct TaskLine: Codable {
-    var stage: String
-    var block: Int
-    var state: String
-    var fence: String
-    var worker: String?
-    var attempts: Int
-    var error: String?
+package struct TaskLine: Codable {
+    package var stage: String
+    package var block: Int
+    package var state: String
+    package var fence: String
+    package var worker: String?
+    package var attempts: Int
+    package var error: String?
 
     init(_ row: TaskRow, plan: RunPlan) {
         stage = plan.stages[row.stage].id.rawValue

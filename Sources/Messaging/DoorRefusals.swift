@@ -17,6 +17,22 @@ package struct DoorRefusals: Hashable, Sendable, Codable {
 
     package init() {}
     package var total: Int { handshakes + protocols + timeouts }
+
+    /// Of two doors.
+    package static func + (a: Self, b: Self) -> Self {
+        var sum = a
+        sum.handshakes += b.handshakes
+        sum.protocols += b.protocols
+        sum.timeouts += b.timeouts
+        sum.recentPeers = Set(a.recentPeers + b.recentPeers).sorted()
+        return sum
+    }
+
+    /// In words, the kinds that happened.
+    package var summary: String {
+        [(handshakes, "failed TLS handshakes"), (protocols, "peers of another protocol"), (timeouts, "silent peers")]
+            .filter { $0.0 > 0 }.map { "\($0.0) \($0.1)" }.joined(separator: ", ")
+    }
 }
 
 /// Values of the counters of one listener or dialer by name; empty when NNG keeps none.

@@ -24,6 +24,8 @@ struct Checker {
     private var acknowledged: [TaskKey: (digest: Digest, fence: Fence)] = [:]
     private var stageIndex: [RunID: [StageID: Int]] = [:]
     private var deathsInDoubt: [Fence] = []
+    /// Leases of the head that runs now whose grants have not left yet: a store that refuses holds them back, and their time runs all the same.
+    private var decided: [Fence: Instant] = [:]
     let timeToLive: Duration
     /// Workers that said HELLO to the head that runs now.
     var present: Set<Int> = []
@@ -35,6 +37,8 @@ struct Checker {
     mutating func violate(_ what: String, at now: Instant) { violations.append("at \(now): \(what)") }
 
     // MARK: What the head says
+
+    mutating func leased(_ fence: Fence, at now: Instant) { decided[fence] = now }
 
     mutating func granted(_ grant: LeaseGrant, to w: Int, box: BoxSpec, plan: RunPlan?, store: SimulatedStore, at now: Instant) {
         if grants[grant.fence] != nil { violate("fence \(grant.fence) was granted twice", at: now) }
@@ -56,7 +60,8 @@ struct Checker {
             }
         }
         grants[grant.fence] = Grant(
-            run: grant.run, stage: grant.stage, blocks: grant.blocks, worker: w, masked: grant.maskedSamples, renewed: now)
+            run: grant.run, stage: grant.stage, blocks: grant.blocks, worker: w, masked: grant.maskedSamples,
+            renewed: decided.removeValue(forKey: grant.fence) ?? now)
     }
 
     /// A verdict leaves the head, so what it says must be true and durable.
@@ -150,6 +155,7 @@ struct Checker {
     /// A new head gives every lease a grace.
     mutating func headStarted(at now: Instant, grace: Duration) {
         present = []
+        decided = [:]
         for fence in grants.keys { grants[fence]?.renewed = now + grace - timeToLive }
     }
 

@@ -168,6 +168,7 @@ extension World {
             coverage.noteHistory(entry.what)
             trace(UInt64(entry.what.utf8.count) ^ (entry.fence?.rawValue ?? 0))
             guard let fence = entry.fence else { continue }
+            if entry.what == "leased" { checker.leased(fence, at: now) }
             if entry.what == "expired" { checker.died(fence, at: now) }
             if entry.what == "adopted" {
                 checker.adopted(fence, by: journal.store.epoch, at: now)

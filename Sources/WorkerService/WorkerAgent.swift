@@ -46,6 +46,7 @@ package final class WorkerAgent {
     private var lastContact: Instant
     private var slotDeaths = 0
     private var lastError = ""
+    private var refusal: (code: String, at: Instant)?
 
     package init(_ configuration: WorkerConfiguration, connection: CoordinatorConnection, logger: Logger, bootNonce: UInt64) throws {
         self.configuration = configuration
@@ -110,7 +111,11 @@ package final class WorkerAgent {
         case .replied(let token, .failure(let error)):
             logger.debug("request failed", metadata: ["error": "\(error)"])
             if !error.isTransient && (error.code.hasPrefix("wire.") || error.code.hasPrefix("coordinator.join")) {
-                logger.error("the coordinator refuses this worker", metadata: ["error": "\(error)"])
+                // Once for each reason, and again every half minute, however often it tries.
+                if refusal?.code != error.code || now - (refusal?.at ?? now) > .seconds(30) {
+                    logger.error("the coordinator refuses this worker", metadata: ["error": "\(error)"])
+                    refusal = (error.code, now)
+                }
             }
             perform(state.handle(.requestFailed(token), at: now))
         case .outputsLost(let fence, let error):

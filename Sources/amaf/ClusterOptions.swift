@@ -34,6 +34,8 @@ extension CoordinatorConnection {
         do throws(AMAFError) {
             try joinAsOperator(name: name)
         } catch {
+            // One that answers and refuses our certificate is there.
+            if error.message.contains("handshakes failed") { throw error }
             let silent = ["messaging.timed-out", "messaging.unreachable", "messaging.connection-lost"].contains(error.code)
             throw silent
                 ? AMAFError(

@@ -93,6 +93,18 @@ struct Tasks: ClusterQuestion {
 
     func request() -> Request { .tasks(TaskQuery(run: RunID(runID), stage: stage.map { StageID($0) }, offset: offset, limit: limit)) }
     func run() throws { try ask() }
+    func show(_ document: [UInt8]) throws {
+        let rows = try JSONText.decode([TaskLine].self, from: document, what: "list of tasks").map { task in
+            [
+                task.stage, "\(task.block)", task.state, "\(task.attempts)", task.worker ?? "", task.fence == "0.0" ? "" : task.fence,
+                task.error ?? "",
+            ]
+        }
+        // Tasks that nothing happened to yet have no row.
+        guard !rows.isEmpty else { return Console.out("no task was leased yet; `amaf explain-task \(runID) STAGE BLOCK` says why") }
+        Console.out(Text.table(["stage", "block", "state", "failures", "worker", "fence", "error"], rows, rightAligned: [1, 3]))
+        if rows.count == limit { Console.note("the first \(limit); more with --offset \(offset + limit)") }
+    }
 }
 
 struct Story: ClusterQuestion {
@@ -106,6 +118,18 @@ struct Story: ClusterQuestion {
 
     func request() -> Request { .story(TaskName(run: RunID(runID), stage: StageID(stage), block: block)) }
     func run() throws { try ask() }
+    func show(_ document: [UInt8]) throws {
+        let rows = try JSONText.decode([StoryLine].self, from: document, what: "story").map { line in
+            let blocks = line.firstBlock.map { first in
+                line.endBlock == first + 1 ? "\(first)" : "\(first)..<\(line.endBlock ?? first)"
+            }
+            return [Logs.time(line.at), "\(line.cause)", line.what, blocks ?? "", line.worker ?? "", line.fence ?? "", line.detail]
+        }
+        guard !rows.isEmpty else {
+            return Console.out("nothing happened to it yet; `amaf explain-task \(runID) \(stage) \(block ?? 0)` says why")
+        }
+        Console.out(Text.table(["time", "cause", "what", "blocks", "worker", "fence", "detail"], rows, rightAligned: [1]))
+    }
 }
 
 struct ExplainTask: ClusterQuestion {

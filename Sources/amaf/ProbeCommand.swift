@@ -36,7 +36,7 @@ struct Probe: ParsableCommand {
     var leaseLimit: Int?
     @Option(help: "The process dies in this task.")
     var crashTask: Int?
-    @Option(help: "The sample (of 16 in each task) that makes --crash-task die; without it the task always dies.")
+    @Option(help: "The sample (0 to 15 in each task) that makes --crash-task die; without it the task always dies.")
     var crashSample: Int?
     @Option(help: "This task fails with an error.")
     var failTask: Int?
@@ -64,7 +64,7 @@ struct Probe: ParsableCommand {
         parameters.outputBytes = outputBytes
         parameters.touchBytes = try touch.map { try ByteCount.parse($0) } ?? 0
         parameters.crashBlock = crashTask
-        parameters.crashSample = crashSample
+        parameters.crashSample = crashSample.map { (crashTask ?? 0) * 16 + $0 }
         parameters.failBlock = failTask
         parameters.hangBlock = hangTask
         // Never the same identity twice: a probe that the cache answers shows nothing.

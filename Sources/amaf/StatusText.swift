@@ -1,5 +1,6 @@
 import CoordinatorService
 import Foundation
+import Messaging
 import Primitives
 import Scheduling
 import WireProtocol
@@ -11,6 +12,11 @@ enum StatusText {
         var head = "head \(status.head.version), epoch \(status.head.epoch)"
         if status.head.refusedMessages > 0 {
             head += ", \(status.head.refusedMessages) messages refused (last: \(status.head.lastRefusal ?? ""))"
+        }
+        let refused = status.head.refusedConnections
+        if refused.total > 0 {
+            head += "\nconnections turned away since its start: \(refused.summary)"
+            if !refused.recentPeers.isEmpty { head += " (lately from \(refused.recentPeers.prefix(8).joined(separator: ", ")))" }
         }
         parts.append(head)
         if let error = status.head.storeError { parts.append("THE STORE REFUSES TO WRITE: \(error)") }

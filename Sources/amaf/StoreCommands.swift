@@ -128,7 +128,7 @@ struct Logs: ParsableCommand {
     }
 
     /// Local time of day with milliseconds.
-    private static func time(_ milliseconds: Int64) -> String {
+    static func time(_ milliseconds: Int64) -> String {
         var seconds = time_t(milliseconds / 1000)
         var parts = tm()
         localtime_r(&seconds, &parts)
