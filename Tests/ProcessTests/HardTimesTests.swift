@@ -16,7 +16,7 @@ import Testing
         var burners: [Process] = []
         defer { for burner in burners { kill(burner.processIdentifier, SIGKILL) } }
         for i in 0..<(2 * cores) { burners.append(try programs.start(["/bin/sh", "-c", "while :; do :; done"], log: "burner-\(i).log")) }
-        let seconds = Programs.isLong ? 60.0 : 6
+        let seconds = Programs.isLong ? 60.0 : 3
         let run = try cluster.probe(["--tasks", "100000", "--spin", "500"])
         _ = try cluster.until(run) { $0.done > 0 }
         let end = Date(timeIntervalSinceNow: seconds)

@@ -87,7 +87,7 @@ import Testing
         defer { programs.remove() }
         let settings = [
             "{}", "{forced-lease-blocks: 1, splits-tail: false, speculates: false}", "{forced-lease-blocks: 7}",
-            "{forced-lease-blocks: 64, splits-tail: true}", "{forced-lease-blocks: 64, splits-tail: false, speculates: false}",
+            "{forced-lease-blocks: 64, splits-tail: true}",
         ]
         var labels: [Data] = []
         for (i, scheduler) in settings.enumerated() {
