@@ -205,7 +205,8 @@ package final class WorkerAgent {
         // One BLAS thread a slot: two change the bits and gain little.
         environment["OPENBLAS_NUM_THREADS"] = "1"
         // Slots share the processors: kernels of two slots with every lane each would wait for one another.
-        environment["AMAF_LANES"] = String(configuration.lanesPerSlot(processors: ProcessInfo.processInfo.activeProcessorCount))
+        let processors = min(ProcessInfo.processInfo.activeProcessorCount, environment["AMAF_LANES"].flatMap(Int.init) ?? .max)
+        environment["AMAF_LANES"] = String(configuration.lanesPerSlot(processors: processors))
         environment["AMAF_ALLOW_EXEC"] = configuration.allowsExec ? "1" : "0"
         // What the agent alone needs to know.
         environment["AMAF_JOIN_KEY"] = nil

@@ -41,7 +41,10 @@ final class LocalCluster {
                 program, "--coordinator", coordinator.controlURL, "--artifacts", coordinator.artifactsURL, "--root", folder, "--id",
                 "worker-\(number)", "--tags", tags, "--slots", "1", "--orphan-seconds", "60",
             ]
-            workers.append(try ChildProcess.start(arguments, errorLog: "\(folder)/worker.log"))
+            // The workers share this box: each may use its part of the processors for kernels.
+            let lanes = max(1, ProcessInfo.processInfo.activeProcessorCount / max(1, count))
+            workers.append(
+                try ChildProcess.start(arguments, errorLog: "\(folder)/worker.log", adding: ["AMAF_LANES": String(lanes)]))
         }
     }
 
@@ -72,7 +75,7 @@ final class LocalCluster {
 
 /// Starting and reaping programs without a shell.
 enum ChildProcess {
-    static func start(_ arguments: [String], errorLog: String) throws -> pid_t {
+    static func start(_ arguments: [String], errorLog: String, adding variables: [String: String] = [:]) throws -> pid_t {
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
@@ -86,7 +89,8 @@ enum ChildProcess {
         posix_spawnattr_setpgroup(&attributes, 0)
         posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETPGROUP))
         let argv = arguments.map { strdup($0) } + [nil]
-        let environment = ProcessInfo.processInfo.environment.sorted { $0.key < $1.key }.map { strdup("\($0.key)=\($0.value)") } + [nil]
+        let merged = ProcessInfo.processInfo.environment.merging(variables) { $1 }
+        let environment = merged.sorted { $0.key < $1.key }.map { strdup("\($0.key)=\($0.value)") } + [nil]
         defer { (argv + environment).forEach { free($0) } }
         var child: pid_t = 0
         let status = posix_spawn(&child, arguments[0], &actions, &attributes, argv, environment)
