@@ -1,4 +1,5 @@
 import Foundation
+import Messaging
 import Primitives
 import Scheduling
 import Storage
