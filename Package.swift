@@ -51,6 +51,7 @@ let rooms: [Room] = [
     room("ActiveLearning", ["Primitives"]),
     room("Aggregation", ["Primitives"]),
     room("Evaluation", ["Primitives"]),
+    room("Augmentation", ["Primitives", "Kernels", "Evaluation"]),
 
     // The cluster: a pure core first, then the shells.
     room("Scheduling", ["Primitives"], packages: ["OrderedCollections", "DequeModule"]),
@@ -63,8 +64,9 @@ let rooms: [Room] = [
     room(
         "Stages",
         [
-            "Primitives", "Kernels", "Datasets", "Models", "WeakSupervision", "ActiveLearning", "Aggregation", "Evaluation", "Scheduling",
-            "Manifests",
+            "Primitives", "Kernels", "Datasets", "NeuralNetworks", "Models", "WeakSupervision", "ActiveLearning", "Aggregation",
+            "Evaluation",
+            "Augmentation", "Scheduling", "Manifests",
         ],
         ownsCDoor: true),
     room(
@@ -88,7 +90,8 @@ let rooms: [Room] = [
         [
             "Primitives", "Datasets", "Manifests", "Stages", "WeakSupervision", "Scheduling", "WireProtocol", "Messaging", "Telemetry",
             "Storage",
-            "Integrations", "CoordinatorService", "Evaluation", "ActiveLearning", "Aggregation", "ProgramOptions", "Kernels",
+            "Integrations", "CoordinatorService", "Evaluation", "ActiveLearning", "Aggregation", "Augmentation", "ProgramOptions",
+            "Kernels",
             "NeuralNetworks", "Models",
         ], packages: ["ArgumentParser", "Logging"]),
     tool(
@@ -116,6 +119,7 @@ let rooms: [Room] = [
     tests("ActiveLearningTests", ["Primitives", "Kernels", "Models", "ActiveLearning"]),
     tests("AggregationTests", ["Primitives", "Aggregation"]),
     tests("EvaluationTests", ["Primitives", "Evaluation"]),
+    tests("AugmentationTests", ["Primitives", "Kernels", "Datasets", "Evaluation", "Augmentation"]),
     tests("SchedulingTests", ["Primitives", "Scheduling"]),
     tests("SimulationTests", ["Primitives", "Scheduling", "Storage", "SimulationKit"]),
     tests("WireProtocolTests", ["Primitives", "Scheduling", "WireProtocol"]),
@@ -126,7 +130,9 @@ let rooms: [Room] = [
     tests("IntegrationsTests", ["Primitives", "Datasets", "Integrations"]),
     tests("MessagingTests", ["Primitives", "WireProtocol", "Messaging"]),
     tests("WorkerServiceTests", ["Primitives", "WorkerService"]),
-    tests("StagesTests", ["Primitives", "Datasets", "WeakSupervision", "Scheduling", "Stages"]),
+    tests(
+        "StagesTests",
+        ["Primitives", "Kernels", "Datasets", "NeuralNetworks", "Models", "WeakSupervision", "Augmentation", "Scheduling", "Stages"]),
     tests("ProcessTests", ["Primitives"]),
 ]
 

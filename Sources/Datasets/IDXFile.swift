@@ -37,10 +37,21 @@ package struct IDXFile: Hashable, Sendable {
 
     /// - Throws: `dataset.idx`.
     package init(decoding bytes: [UInt8], place: String) throws(AMAFError) {
+        let (shape, offset) = try Self.header(bytes.prefix(4 + 4 * 255), byteCount: bytes.count, place: place)
+        self.init(shape: shape, values: Array(bytes[offset...]))
+    }
+
+    /// Reads and checks the header of a file of `byteCount` bytes that begins with `start`: its shape and where its values begin.
+    ///
+    /// - Throws: `dataset.idx`.
+    package static func header(
+        _ start: some Collection<UInt8>, byteCount: Int, place: String
+    ) throws(AMAFError) -> (shape: [Int], offset: Int) {
         func refuse(_ sentence: String) -> AMAFError {
             AMAFError(
                 "dataset.idx", sentence, place: place, remedy: "Give an IDX file of unsigned bytes, as MNIST's are; it may be gzipped.")
         }
+        let bytes = Array(start)
         guard bytes.count >= 4, bytes[0] == 0, bytes[1] == 0 else { throw refuse("The file does not begin as an IDX file does") }
         guard bytes[2] == 0x08 else { throw refuse("The values are of IDX type \(bytes[2]), not unsigned bytes (8)") }
         let dimensions = Int(bytes[3])
@@ -55,10 +66,10 @@ package struct IDXFile: Hashable, Sendable {
             guard !overflows else { throw refuse("The shape \(shape) is beyond any file") }
             expected = product
         }
-        guard bytes.count - header == expected else {
-            throw refuse("The header promises \(expected) values of shape \(shape), the file holds \(bytes.count - header)")
+        guard byteCount - header == expected else {
+            throw refuse("The header promises \(expected) values of shape \(shape), the file holds \(byteCount - header)")
         }
-        self.init(shape: shape, values: Array(bytes[header...]))
+        return (shape, header)
     }
 
     package func encode() -> [UInt8] {

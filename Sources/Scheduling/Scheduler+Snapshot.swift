@@ -27,6 +27,8 @@ package struct SchedulerSnapshot: Hashable, Sendable, Codable {
         package var requires: [String]
         /// Why the circuit breaker stopped it, with the remedy; nil while it runs.
         package var stopped: AMAFError?
+        /// What a finished reduction measured (`loss`), besides what every task measures; nil where there is nothing.
+        package var measures: [String: Double]?
     }
     package struct Run: Hashable, Sendable, Codable {
         package var id: RunID
@@ -100,11 +102,19 @@ extension Scheduler {
                 cancelled: stage.count(.cancelled), cached: stage.cached, retries: stage.retries, conflicts: stage.conflicts,
                 seconds: stage.seconds,
                 secondsPerBlock: stage.secondsPerBlock, numericsClass: stage.numericsClass.map { NumericsClass(names[$0]) },
-                byPeople: stage.byPeople, requires: spec.placement.requires, stopped: stage.stop)
+                byPeople: stage.byPeople, requires: spec.placement.requires, stopped: stage.stop, measures: measures(of: stage))
         }
         return SchedulerSnapshot.Run(
             id: run.plan.id, name: run.plan.name, state: run.state, priority: run.plan.priority, weight: run.plan.weight,
             allowsMixedNumerics: run.plan.allowsMixedNumerics, stages: stages, errors: errors)
+    }
+
+    private static let measuredOfAll: Set<String> = ["rows", "wall_seconds", "cpu_seconds", "peak_memory_bytes"]
+
+    private func measures(of stage: StageTable) -> [String: Double]? {
+        guard stage.blocks == 1, let cell = stage.cells.first, cell.state == .done else { return nil }
+        let own = archive.result(cell.result, block: 0).metrics.filter { !Self.measuredOfAll.contains($0.key) }
+        return own.isEmpty ? nil : own
     }
 
     /// The committed results of a stage by block; nil for blocks that are not done.

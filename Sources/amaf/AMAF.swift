@@ -12,7 +12,8 @@ import Primitives
             """,
         version: AMAFVersion.current,
         groupedSubcommands: [
-            CommandGroup(name: "Annotating:", subcommands: [Init.self, Check.self, Run.self, Review.self, Export.self, Explain.self]),
+            CommandGroup(
+                name: "Annotating:", subcommands: [Init.self, Check.self, Run.self, Review.self, Export.self, Explain.self, Augment.self]),
             CommandGroup(name: "Weak supervision without a cluster:", subcommands: [LabelingFunctions.self, LabelModels.self]),
             CommandGroup(name: "Data:", subcommands: [DatasetCommand.self, SampleCommand.self]),
             CommandGroup(

@@ -29,6 +29,7 @@ enum StatusText {
             }
             let held = holdUps(run, status.snapshot.workers)
             if !held.isEmpty { parts.append(indented(held.joined(separator: "\n"))) }
+            if let loss = LossCurve.line(run) { parts.append(indented(loss)) }
             if !run.errors.isEmpty { parts.append(indented(run.errors.map { "\($0)" }.joined(separator: "\n"))) }
         }
         if status.snapshot.runs.isEmpty { parts.append("no runs") }
