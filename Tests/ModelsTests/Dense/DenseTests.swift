@@ -100,7 +100,15 @@ import Testing
         let rows = KMeans.typicalRows(x, columns: 2, k: 3, seed: 4, on: device)
         #expect(Set(rows.map { $0 % 3 }) == [0, 1, 2])
         #expect(rows == KMeans.typicalRows(x, columns: 2, k: 3, seed: 4, on: device))
-        #expect(rows.allSatisfy { abs(x[2 * $0] - Float($0 % 3) * 10) < 0.5 && abs(x[2 * $0 + 1]) < 0.5 })
+        // Of each island the point nearest to the island's mean, by the plain formula.
+        for row in rows {
+            let island = Array(stride(from: row % 3, to: 300, by: 3))
+            let mean = (0..<2).map { c in island.reduce(Float(0)) { $0 + x[2 * $1 + c] } / Float(island.count) }
+            func distance(_ i: Int) -> Float {
+                (x[2 * i] - mean[0]) * (x[2 * i] - mean[0]) + (x[2 * i + 1] - mean[1]) * (x[2 * i + 1] - mean[1])
+            }
+            #expect(island.allSatisfy { distance($0) >= distance(row) - 1e-3 }, "\(mean) \(x[2 * row]) \(x[2 * row + 1])")
+        }
         #expect(KMeans.typicalRows([1, 1, 1], columns: 1, k: 3, seed: 1, on: device).count == 1)
         #expect(KMeans.typicalRows([1, 2], columns: 1, k: 9, seed: 1, on: device).sorted() == [0, 1])
     }
