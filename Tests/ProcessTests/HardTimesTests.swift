@@ -40,24 +40,40 @@ import Testing
         let sleeper = try cluster.startWorker("sleeper")
         let agent = cluster.workers[sleeper].processIdentifier
         defer { kill(agent, SIGCONT) }
+        // Whether the late commit or the word that its fence is dead comes first is a race that the commit may lose a few times.
+        func wakeUpLate(beforeWaking: (String) throws -> Void) throws -> TestCluster.Progress {
+            let before = try cluster.progress(try cluster.probe(["--tasks", "1", "--requires", "nobody"]))?.totals ?? [:]
+            let run = try cluster.probe(["--tasks", "1", "--sleep", "1"])
+            _ = try #require(try cluster.until(run) { $0.totals["leasesGranted"] ?? 0 > before["leasesGranted"] ?? 0 })
+            kill(agent, SIGSTOP)
+            _ = try #require(try cluster.until(run) { $0.totals["leasesExpired"] ?? 0 > before["leasesExpired"] ?? 0 })
+            try beforeWaking(run)
+            kill(agent, SIGCONT)
+            _ = try #require(try cluster.until(run) { $0.state == "succeeded" })
+            // Time for a commit that is on its way to be judged.
+            _ = try cluster.until(run, seconds: 2) { $0.totals["duplicates"] ?? 0 > before["duplicates"] ?? 0 }
+            return try #require(try cluster.progress(run))
+        }
+        var rounds = 0
+        var end: TestCluster.Progress
         // Nobody else is there: uncommitted, fence dead, so FENCED, and the task is done again.
-        let alone = try cluster.probe(["--tasks", "1", "--sleep", "1"])
-        _ = try #require(try cluster.until(alone) { $0.totals["leasesGranted"] == 1 })
-        kill(agent, SIGSTOP)
-        _ = try #require(try cluster.until(alone) { $0.totals["leasesExpired"] == 1 })
-        kill(agent, SIGCONT)
-        var end = try #require(try cluster.until(alone) { $0.state == "succeeded" })
-        #expect(end.totals["fenced"] == 1 && end.totals["duplicates"] == 0 && end.totals["accepted"] == 1)
+        repeat {
+            end = try wakeUpLate { _ in }
+            rounds += 1
+        } while end.totals["fenced"] == 0 && rounds < 6
+        #expect(end.totals["fenced"] == 1 && end.totals["duplicates"] == 0 && end.totals["accepted"] == rounds)
         // Another committed the same bytes meanwhile: DUPLICATE, whatever the fence.
-        let raced = try cluster.probe(["--tasks", "1", "--sleep", "1"])
-        _ = try #require(try cluster.until(raced) { $0.totals["leasesGranted"] == 3 })
-        kill(agent, SIGSTOP)
-        _ = try #require(try cluster.until(raced) { $0.totals["leasesExpired"] == 2 })
-        try cluster.startWorker("other")
-        _ = try #require(try cluster.until(raced) { $0.state == "succeeded" })
-        kill(agent, SIGCONT)
-        end = try #require(try cluster.until(raced) { $0.totals["duplicates"] == 1 })
-        #expect(end.totals["accepted"] == 2 && end.totals["fenced"] == 1 && end.totals["conflicts"] == 0)
+        var other: Int?
+        repeat {
+            end = try wakeUpLate { run in
+                other = try cluster.startWorker("other")
+                _ = try #require(try cluster.until(run) { $0.state == "succeeded" })
+            }
+            // The next round's task must go to the sleeper.
+            if let other { cluster.killWorker(other) }
+            rounds += 1
+        } while end.totals["duplicates"] == 0 && rounds < 12
+        #expect(end.totals["duplicates"] == 1 && end.totals["accepted"] == rounds && end.totals["conflicts"] == 0)
     }
 
     /// Leases run on a clock that nobody can set.

@@ -63,9 +63,12 @@ import Testing
         try cluster.startWorker("old", ["--numerics-class", "cpu/x86-64-v3/test"])
         try cluster.startWorker("new", ["--numerics-class", "cpu/x86-64-v4/test"])
         _ = try cluster.until(try cluster.probe(["--tasks", "8", "--any-numerics"])) { $0.state == "succeeded" }
-        let run = try cluster.probe(["--tasks", "40", "--sleep", "0.05"])
-        _ = try cluster.until(run) { $0.done > 4 }
-        let status = try cluster.amaf(["status", run])
+        let run = try cluster.probe(["--tasks", "40", "--sleep", "0.1"])
+        var status = ""
+        _ = try cluster.until(run) {
+            status = try cluster.amaf(["status", run])
+            return status.contains("sits idle") || $0.state == "succeeded"
+        }
         let end = try #require(try cluster.until(run) { $0.state == "succeeded" })
         let workers = Set(try cluster.journal(run).filter { $0.entry.what == "leased" }.compactMap(\.entry.worker))
         #expect(workers.count == 1, "one stage was computed by \(workers.sorted())")
@@ -73,7 +76,7 @@ import Testing
         let idle = workers == ["old"] ? "new" : "old"
         #expect(status.contains("\(idle) sits idle: it computes in"), "\(status)")
         // Where the run allows it, both work, and everybody is told.
-        let mixed = try cluster.probe(["--tasks", "40", "--sleep", "0.05", "--any-numerics"])
+        let mixed = try cluster.probe(["--tasks", "40", "--sleep", "0.1", "--any-numerics"])
         _ = try cluster.until(mixed) { $0.done > 4 }
         #expect(try cluster.amaf(["status", mixed]).contains("numerics: any"))
         #expect(try cluster.until(mixed) { $0.state == "succeeded" } != nil)
