@@ -190,7 +190,9 @@ func target(_ room: Room) -> Target {
         let linking: [LinkerSetting] = room.name == "amaf-benchmarks" ? [.unsafeFlags(exported)] : []
         return .executableTarget(name: room.name, dependencies: dependencies, swiftSettings: settings, linkerSettings: linking)
     case .test:
-        let data = ["SimulationTests": ["failing-seeds.txt"], "StorageTests": ["Fixtures"]][room.name] ?? []
+        let data =
+            ["SimulationTests": ["failing-seeds.txt"], "StorageTests": ["Fixtures"], "WeakSupervisionTests": ["Generators", "Golden"]][
+                room.name] ?? []
         return .testTarget(name: room.name, dependencies: dependencies, exclude: data, swiftSettings: settings)
     }
 }

@@ -12,6 +12,7 @@ import Testing
         for name in ["cpu-1", "cpu-2"] { try cluster.startWorker(name) }
         try cluster.startWorker("lab-1", ["--tags", "cpu,lab"])
         _ = try cluster.until(try cluster.probe(["--tasks", "6"])) { $0.state == "succeeded" }
+        try cluster.untilJoined(["cpu-1", "cpu-2", "lab-1"])
 
         // Without a gpu worker a stage that requires one waits, and says why.
         let gpu = try cluster.probe(["--tasks", "12", "--sleep", "0.05", "--requires", "gpu"])
@@ -63,6 +64,7 @@ import Testing
         try cluster.startWorker("old", ["--numerics-class", "cpu/x86-64-v3/test"])
         try cluster.startWorker("new", ["--numerics-class", "cpu/x86-64-v4/test"])
         _ = try cluster.until(try cluster.probe(["--tasks", "8", "--any-numerics"])) { $0.state == "succeeded" }
+        try cluster.untilJoined(["old", "new"])
         let run = try cluster.probe(["--tasks", "40", "--sleep", "0.1"])
         var status = ""
         _ = try cluster.until(run) {

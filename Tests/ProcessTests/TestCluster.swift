@@ -149,6 +149,18 @@ final class TestCluster {
         return nil
     }
 
+    /// Waits until all of these are among the head's workers: a process that was started has not joined yet.
+    func untilJoined(_ names: [String], seconds: Double = 60) throws {
+        let end = Date(timeIntervalSinceNow: seconds)
+        var listed = ""
+        while Date() < end {
+            listed = try amaf(["workers"])
+            if names.allSatisfy(listed.contains) { return }
+            usleep(50_000)
+        }
+        throw NSError(domain: "of \(names.joined(separator: ", ")) only these have joined: \(listed)", code: 1)
+    }
+
     /// Standard output of a command that must succeed.
     @discardableResult
     func amaf(_ arguments: [String]) throws -> String {
