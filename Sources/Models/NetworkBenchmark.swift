@@ -2,7 +2,7 @@ package import Kernels
 internal import NeuralNetworks
 package import Primitives
 
-/// How fast the networks are here: the shapes of shared/bench/peers, so that lines can be laid side by side.
+/// How fast the networks are here: the shapes of Benchmarks/networks.py, so that lines can be laid side by side.
 package enum NetworkBenchmark {
     package struct Row: Sendable {
         package var name: String
