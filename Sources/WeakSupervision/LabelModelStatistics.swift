@@ -1,4 +1,4 @@
-internal import CKernels
+internal import Kernels
 
 /// What one step of a fit needs to know of a block: integer counts, so that adding them up in any order is exact.
 package struct LabelModelStatistics: Hashable, Sendable, Codable {
@@ -40,7 +40,7 @@ package enum FitBlock: Sendable {
 
 /// Votes among two classes as Int8 cells, in chunks of at most 1,024 rows, column by column inside a chunk.
 package struct TwoClassVotes: Sendable {
-    static let chunkRows = Int(AMAF_TWO_CLASS_ROWS)
+    static let chunkRows = VoteKernels.twoClassRows
 
     let firstSample: Int
     let rowCount: Int
@@ -199,9 +199,10 @@ package struct TwoClassVotes: Sendable {
                 let length = min(Self.chunkRows, rowCount - start)
                 guard let base = cells.baseAddress ?? UnsafePointer(bitPattern: 1) else { return }
                 func run(_ gold: UnsafePointer<Int8>?) {
-                    amaf_two_class_step(
-                        base + start * functionCount, length, length, functionCount, scores.base, scores.against, scores.favour, gold,
-                        &zero, &one, &total, mass.map { $0 + start })
+                    VoteKernels.twoClassStep(
+                        votes: base + start * functionCount, stride: length, rows: length, functions: functionCount, base: scores.base,
+                        against: scores.against, favour: scores.favour, gold: gold, zero: &zero, one: &one, total: &total,
+                        mass: mass.map { $0 + start })
                 }
                 if let gold { gold.withUnsafeBufferPointer { run($0.baseAddress.map { $0 + start }) } } else { run(nil) }
             }
@@ -215,7 +216,9 @@ package struct TwoClassVotes: Sendable {
         var zero: [Int64] = [0]
         var one: [Int64] = [0]
         var total: Int64 = 0
-        amaf_two_class_step([-1], 1, 1, 1, scores.base, [0], [0], nil, &zero, &one, &total, &mass)
+        VoteKernels.twoClassStep(
+            votes: [-1], stride: 1, rows: 1, functions: 1, base: scores.base, against: [0], favour: [0], gold: nil, zero: &zero, one: &one,
+            total: &total, mass: &mass)
         return Int64(mass)
     }
 

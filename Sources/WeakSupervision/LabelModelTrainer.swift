@@ -1,5 +1,5 @@
-internal import CKernels
 internal import Foundation
+internal import Kernels
 package import Primitives
 
 /// Expectation maximisation as a value: `statistics` runs wherever a block's votes are, `step` where the sums are.
@@ -168,30 +168,19 @@ package struct LabelModelTrainer: Sendable {
         let k = model.classCount
         let shares = BaseShares(model.logBalance.map { Int64($0) })
         let known = gold.map { gold in (0..<rows.rowCount).map { Int16(gold(rows.firstSample + $0) ?? -1) } }
-        var agreed = [Int64](repeating: 0, count: m)
-        var classMass = [Int64](repeating: 0, count: k)
-        var outsideVoted = classMass
-        var outside: Int64 = 0
-        var counted: Int64 = 0
-        var scratch = [Int64](repeating: 0, count: 4 * k)
-        let wantsOutside = options.classBalance == .learned
-        known.withUnsafePointer { known in
-            withUnsafeMutablePointer(to: &outside) { outside in
-                amaf_agreement_step(
-                    rows.offsets, rows.functions, rows.classes, rows.rowCount, k, weights, shares.base, shares.share, shares.sum,
-                    shares.largest, known, &agreed, &classMass, &outsideVoted, wantsOutside ? outside : nil, &counted, &scratch)
-            }
-        }
+        let sums = VoteKernels.agreementStep(
+            offsets: rows.offsets, functions: rows.functions, votes: rows.classes, weights: weights, base: shares.base, share: shares.share,
+            shareSum: shares.sum, largest: shares.largest, gold: known, wantsOutside: options.classBalance == .learned)
         var out = LabelModelStatistics(count: 2 * m + 2 * k + 1)
         out.rows = Int64(rows.rowCount)
-        out.counted = counted
+        out.counted = sums.covered
         for j in rows.functions { out.counts[m + Int(j)] += 1 }
-        for j in 0..<m { out.counts[j] = agreed[j] }
+        for j in 0..<m { out.counts[j] = sums.agreed[j] }
         for y in 0..<k {
-            out.counts[2 * m + y] = classMass[y]
-            out.counts[2 * m + k + y] = outsideVoted[y]
+            out.counts[2 * m + y] = sums.classMass[y]
+            out.counts[2 * m + k + y] = sums.outsideVoted[y]
         }
-        out.counts[2 * m + 2 * k] = outside
+        out.counts[2 * m + 2 * k] = sums.outside
         return out
     }
 
@@ -281,13 +270,6 @@ package struct LabelModelTrainer: Sendable {
         }
         model.form = .agreement(weights: Self.weights(accuracies, classCount: k, discounts: discounts))
         return change
-    }
-}
-
-extension Optional where Wrapped == [Int16] {
-    /// The elements, or a null pointer.
-    fileprivate func withUnsafePointer(_ body: (UnsafePointer<Int16>?) -> Void) {
-        if let array = self { array.withUnsafeBufferPointer { body($0.baseAddress) } } else { body(nil) }
     }
 }
 

@@ -1,5 +1,5 @@
-import CKernels
 import Foundation
+import Kernels
 import Primitives
 import Testing
 import WeakSupervision
@@ -125,11 +125,12 @@ import WeakSupervision
                 var sum1 = sum0
                 var total: Int64 = 0
                 var mass = [Int32](repeating: 0, count: rows)
-                if let known {
-                    amaf_two_class_step(votes, rows, rows, m, 1234, against, favour, known, &sum0, &sum1, &total, &mass)
-                } else {
-                    amaf_two_class_step(votes, rows, rows, m, 1234, against, favour, nil, &sum0, &sum1, &total, &mass)
+                func run(_ known: UnsafePointer<Int8>?) {
+                    VoteKernels.twoClassStep(
+                        votes: votes, stride: rows, rows: rows, functions: m, base: 1234, against: against, favour: favour, gold: known,
+                        zero: &sum0, one: &sum1, total: &total, mass: &mass)
                 }
+                if let known { known.withUnsafeBufferPointer { run($0.baseAddress) } } else { run(nil) }
                 var wanted0 = [Int64](repeating: 0, count: m)
                 var wanted1 = wanted0
                 for i in 0..<rows {
