@@ -1,58 +1,16 @@
-/// Symmetric matrices of up to a few hundred rows, in Float64, row by row: what Gaussians and their distances need.
-///
-/// LAPACK would be faster and one more door; the largest matrix here has as many rows as a feature has components.
-package enum Symmetric {
-    /// Eigenvalues and eigenvectors by cyclic Jacobi rotations (Golub and Van Loan, section 8.5).
-    ///
-    /// - Returns: values in no particular order; vector j is column j of `vectors`.
-    package static func eigen(_ matrix: [Double], _ n: Int) -> (values: [Double], vectors: [Double]) {
-        precondition(matrix.count == n * n, "\(matrix.count) numbers for \(n) × \(n)")
-        var a = matrix
-        var v = identity(n)
-        let scale = a.reduce(0) { max($0, abs($1)) }
-        // Quadratic convergence: a handful of sweeps; sixty would mean numbers that are none.
-        for _ in 0..<60 {
-            var off = 0.0
-            for i in 0..<n { for j in 0..<i { off = max(off, abs(a[i * n + j])) } }
-            if off <= 1e-14 * scale { break }
-            for p in 0..<n {
-                for q in (p + 1)..<max(n, p + 1) {
-                    let apq = a[p * n + q]
-                    if abs(apq) <= 1e-300 { continue }
-                    let theta = (a[q * n + q] - a[p * n + p]) / (2 * apq)
-                    let t = (theta >= 0 ? 1.0 : -1.0) / (abs(theta) + (theta * theta + 1).squareRoot())
-                    let c = 1 / (t * t + 1).squareRoot()
-                    let s = t * c
-                    for k in 0..<n {
-                        let (x, y) = (a[k * n + p], a[k * n + q])
-                        a[k * n + p] = c * x - s * y
-                        a[k * n + q] = s * x + c * y
-                    }
-                    for k in 0..<n {
-                        let (x, y) = (a[p * n + k], a[q * n + k])
-                        a[p * n + k] = c * x - s * y
-                        a[q * n + k] = s * x + c * y
-                    }
-                    for k in 0..<n {
-                        let (x, y) = (v[k * n + p], v[k * n + q])
-                        v[k * n + p] = c * x - s * y
-                        v[k * n + q] = s * x + c * y
-                    }
-                }
-            }
-        }
-        return ((0..<n).map { a[$0 * n + $0] }, v)
-    }
+internal import Kernels
 
+/// Symmetric matrices of up to a few hundred rows, in Float64, row by row: what Gaussians and their distances need.
+package enum Symmetric {
     /// The root of a positive semi-definite matrix; eigenvalues that rounding made negative count as 0.
     package static func squareRoot(_ matrix: [Double], _ n: Int) -> [Double] {
-        let (values, vectors) = eigen(matrix, n)
+        let (values, vectors) = SymmetricEigen.decompose(matrix, n)
         let roots = values.map { max($0, 0).squareRoot() }
         var out = [Double](repeating: 0, count: n * n)
         for i in 0..<n {
             for j in 0...i {
                 var sum = 0.0
-                for k in 0..<n { sum += vectors[i * n + k] * roots[k] * vectors[j * n + k] }
+                for k in 0..<n { sum += vectors[k][i] * roots[k] * vectors[k][j] }
                 out[i * n + j] = sum
                 out[j * n + i] = sum
             }
@@ -64,7 +22,7 @@ package enum Symmetric {
     package static func traceOfProductRoot(_ a: [Double], _ b: [Double], _ n: Int) -> Double {
         let root = squareRoot(a, n)
         let inner = product(product(root, b, n), root, n)
-        return eigen(inner, n).values.reduce(0) { $0 + max($1, 0).squareRoot() }
+        return SymmetricEigen.decompose(inner, n).values.reduce(0) { $0 + max($1, 0).squareRoot() }
     }
 
     /// The lower factor L with L Lᵀ = A, given by its lower triangle. Pivots below `floor` are raised to it.
@@ -94,12 +52,6 @@ package enum Symmetric {
             x[i] /= l[i * n + i]
         }
         return x
-    }
-
-    static func identity(_ n: Int) -> [Double] {
-        var out = [Double](repeating: 0, count: n * n)
-        for i in 0..<n { out[i * n + i] = 1 }
-        return out
     }
 
     static func product(_ a: [Double], _ b: [Double], _ n: Int) -> [Double] {

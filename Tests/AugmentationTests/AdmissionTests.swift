@@ -10,19 +10,6 @@ private func gaussian(_ count: Int, _ width: Int, mean: Double = 0, deviation: D
 }
 
 @Suite struct SymmetricTests {
-    @Test func eigenvaluesOfAKnownMatrix() {
-        // [[2, 1, 0], [1, 2, 1], [0, 1, 2]]: 2, 2 ± √2.
-        let (values, vectors) = Symmetric.eigen([2, 1, 0, 1, 2, 1, 0, 1, 2], 3)
-        let sorted = values.sorted()
-        for (found, known) in zip(sorted, [2 - 2.0.squareRoot(), 2, 2 + 2.0.squareRoot()]) { #expect(abs(found - known) < 1e-12) }
-        // V Λ Vᵀ is the matrix again.
-        for i in 0..<3 {
-            for j in 0..<3 {
-                let sum = (0..<3).reduce(0.0) { $0 + vectors[i * 3 + $1] * values[$1] * vectors[j * 3 + $1] }
-                #expect(abs(sum - [2, 1, 0, 1, 2, 1, 0, 1, 2][i * 3 + j]) < 1e-12)
-            }
-        }
-    }
     @Test func rootsSquareBack() {
         var generator = SeededGenerator(seed: 4)
         let n = 12

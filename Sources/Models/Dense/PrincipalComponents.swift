@@ -130,7 +130,7 @@ extension PrincipalComponents {
             for i in 0..<width {
                 for j in 0..<width { symmetric[i * width + j] = Double(small[i * width + j] + small[j * width + i]) / 2 }
             }
-            let (values, vectors) = SymmetricSolver.eigen(symmetric, width)
+            let (values, vectors) = SymmetricEigen.decompose(symmetric, width)
             var directions = products.rowsByColumns(vectors.prefix(k).flatMap { $0.map(Float.init) }, basis, inner: width)
             for row in 0..<k {
                 let range = row * d..<(row + 1) * d
