@@ -1,3 +1,4 @@
+internal import Datasets
 internal import Foundation
 package import Primitives
 
@@ -114,11 +115,8 @@ package struct VoteCache: Sendable {
         var bytes = body
         let checksum = CRC32C.of(body)
         for shift in 0..<4 { bytes.append(UInt8(truncatingIfNeeded: checksum >> (8 * UInt32(shift)))) }
-        let temporary = "\(path).\(getpid())-\(UInt32.random(in: 0 ... .max))"
-        guard FileManager.default.createFile(atPath: temporary, contents: Data(bytes)), rename(temporary, path) == 0 else {
-            try? FileManager.default.removeItem(atPath: temporary)
-            throw AMAFError(
-                "vote-cache.unwritable", "The cache cannot be written", place: path, remedy: "Check the folder and the space on the disk.")
-        }
+        let file = try FileWriter(path)
+        try file.write(bytes)
+        try file.close()
     }
 }

@@ -58,26 +58,15 @@ enum IDXFiles {
 
     private static func open(_ path: String, rank: Int) throws(AMAFError) -> (MappedFile, sizes: [Int], firstByte: Int) {
         let file = try opened(path)
-        let sizes: [Int]? = file.withBytes { bytes in
-            let header = 4 + 4 * rank
-            guard bytes.count >= header, bytes[0] == 0, bytes[1] == 0, bytes[2] == 8, Int(bytes[3]) == rank else { return nil }
-            return (0..<rank).map { Int(UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: 4 + 4 * $0, as: UInt32.self))) }
+        let (sizes, offset) = try file.withBytes { (bytes) throws(AMAFError) in
+            try IDXFile.header(bytes.prefix(4 + 4 * 255), byteCount: bytes.count, place: path)
         }
-        guard let sizes, sizes.allSatisfy({ $0 > 0 && $0 < 1 << 31 }) else {
+        guard sizes.count == rank, sizes.allSatisfy({ $0 > 0 }) else {
             throw AMAFError(
-                "dataset.damaged", "The file is no IDX of \(rank) dimensions of bytes", place: path, remedy: "Get the file again.")
-        }
-        let (expected, overflow) = sizes.reduce((1, false)) { total, size in
-            let (product, over) = total.0.multipliedReportingOverflow(by: size)
-            return (product, total.1 || over)
-        }
-        guard !overflow, file.byteCount == 4 + 4 * rank + expected else {
-            throw AMAFError(
-                "dataset.truncated", "The file has \(file.byteCount) bytes where its header promises \(4 + 4 * rank + expected)",
-                place: path,
+                "dataset.idx", "The file holds an array of shape \(sizes), not one of \(rank) dimensions", place: path,
                 remedy: "Get the file again.")
         }
-        return (file, sizes, 4 + 4 * rank)
+        return (file, sizes, offset)
     }
 
     /// The plain file, or the gzip of it unpacked into a file that is gone when nobody reads it any longer.

@@ -59,7 +59,7 @@ import Testing
         #expect(blocks[2].samples.samples[1].id == "train-000034" && blocks[2].gold.labels[1] == 0)
         #expect(blocks[1].pictures[3] == .raw(width: 3, height: 2, channels: 1, pixels: Array(pixels[19 * 6..<20 * 6])))
         try scratch.write("cut/train-images-idx3-ubyte", idx([40, 2, 3], Array(pixels.dropLast())))
-        #expect(failure { try read("\(scratch.path)/cut", DatasetFormat(.idx), scratch) }?.code == "dataset.truncated")
+        #expect(failure { try read("\(scratch.path)/cut", DatasetFormat(.idx), scratch) }?.code == "dataset.idx")
         #expect(failure { try read("\(scratch.path)/set", DatasetFormat(.idx, splits: ["dev"]), scratch) }?.code == "dataset.unknown-split")
     }
 
