@@ -30,7 +30,7 @@ package struct CandidatePool: Sendable {
         for block in sorted where block.classes != sorted[0].classes {
             throw AMAFError(
                 "review.class-count", "Score blocks of \(sorted[0].classes) and of \(block.classes) classes meet in one selection",
-                place: "sample \(block.firstPosition)")
+                place: "sample \(block.firstPosition)", remedy: "The blocks come from different runs; submit the run again.")
         }
         classes = sorted.first?.classes ?? 0
         let barred = (Array(asked) + Array(excluded)).sorted()

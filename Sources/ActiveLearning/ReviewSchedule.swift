@@ -24,7 +24,9 @@ package struct ReviewSchedule: Hashable, Sendable, Codable {
         }
         for checkpoint in checkpoints.sorted() {
             guard checkpoint >= 1, checkpoint <= budget else {
-                throw AMAFError("review.schedule", "The checkpoint at \(checkpoint) answers lies outside the budget of \(budget)")
+                throw AMAFError(
+                    "review.schedule", "The checkpoint at \(checkpoint) answers lies outside the budget of \(budget)",
+                    remedy: "Give checkpoints below the budget.")
             }
             // The last total stays: it is the budget.
             let free = totals.indices.dropLast()

@@ -53,7 +53,9 @@ package struct SampleAttachments {
         let file = parts[0]
         // A reference comes from the data: it must not lead out of their folder.
         guard let number, number >= 0, !file.isEmpty, !file.hasPrefix("/"), !file.split(separator: "/").contains("..") else {
-            throw AMAFError("dataset.bad-reference", "'\(reference)' does not name a file of the data set", place: reference)
+            throw AMAFError(
+                "dataset.bad-reference", "'\(reference)' does not name a file of the data set", place: reference,
+                remedy: "Give a path below the data set's folder, without '..'.")
         }
         return ("\(folder)/\(file)", number)
     }

@@ -178,7 +178,7 @@ private func makePrivateFolder(_ path: String) throws(AMAFError) {
     do {
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
     } catch {
-        throw AMAFError("tls.file", "The folder cannot be made: \(error)", place: path)
+        throw AMAFError("tls.file", "The folder cannot be made: \(error)", place: path, remedy: "Check the path and its permissions.")
     }
 }
 
@@ -187,12 +187,18 @@ private func write(_ bytes: [UInt8], to path: String, mode: mode_t) throws(AMAFE
     let temporary = path + ".new"
     unlink(temporary)
     let file = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode)
-    guard file >= 0 else { throw AMAFError("tls.file", "The file cannot be made: errno \(errno)", place: temporary) }
+    guard file >= 0 else {
+        throw AMAFError(
+            "tls.file", "The file cannot be made: errno \(errno)", place: temporary,
+            remedy: "Check the folder's permissions and the space on the disk.")
+    }
     let isWritten = bytes.withUnsafeBytes { Foundation.write(file, $0.baseAddress, $0.count) == $0.count } && fsync(file) == 0
     close(file)
     guard isWritten, rename(temporary, path) == 0 else {
         unlink(temporary)
-        throw AMAFError("tls.file", "The file cannot be written: errno \(errno)", place: path)
+        throw AMAFError(
+            "tls.file", "The file cannot be written: errno \(errno)", place: path,
+            remedy: "Check the folder's permissions and the space on the disk.")
     }
 }
 

@@ -64,7 +64,9 @@ package final class BERT: Sendable {
             ("max_position_embeddings", c.max_position_embeddings), ("type_vocab_size", c.type_vocab_size),
         ])
         guard c.hidden_size % c.num_attention_heads == 0 else {
-            throw AMAFError("model.configuration", "\(c.num_attention_heads) heads on a width of \(c.hidden_size)")
+            throw AMAFError(
+                "model.configuration", "\(c.num_attention_heads) heads on a width of \(c.hidden_size)",
+                remedy: "Correct num_attention_heads and hidden_size in config.json.")
         }
         self.configuration = c
         activation = try UnaryFunction(checkpointName: c.hidden_act)

@@ -151,7 +151,8 @@ package final class CLIPImageEncoder: Sendable {
         ])
         guard c.image_size % c.patch_size == 0, c.hidden_size % c.num_attention_heads == 0 else {
             throw AMAFError(
-                "model.configuration", "Patches of \(c.patch_size) on \(c.image_size), \(c.num_attention_heads) heads on \(c.hidden_size)")
+                "model.configuration", "Patches of \(c.patch_size) on \(c.image_size), \(c.num_attention_heads) heads on \(c.hidden_size)",
+                remedy: "Correct image_size and patch_size in config.json.")
         }
         self.configuration = c
         let activation = try UnaryFunction(checkpointName: c.hidden_act)
@@ -285,7 +286,8 @@ package final class CLIPTextEncoder: Sendable {
         guard c.hidden_size % c.num_attention_heads == 0, (0..<c.vocab_size).contains(c.eos_token_id) else {
             throw AMAFError(
                 "model.configuration",
-                "\(c.num_attention_heads) heads on \(c.hidden_size), end mark \(c.eos_token_id) of \(c.vocab_size) pieces")
+                "\(c.num_attention_heads) heads on \(c.hidden_size), end mark \(c.eos_token_id) of \(c.vocab_size) pieces",
+                remedy: "Correct num_attention_heads and hidden_size in config.json.")
         }
         self.configuration = c
         let activation = try UnaryFunction(checkpointName: c.hidden_act)

@@ -24,7 +24,9 @@ package final class ClassifierHead: Sendable {
     package init(_ configuration: Configuration, _ store: ParameterStore) throws(AMAFError) {
         let c = configuration
         guard c.features > 0, c.classes > 1, c.hidden >= 0 else {
-            throw AMAFError("model.configuration", "A head from \(c.features) features over \(c.hidden) to \(c.classes) classes")
+            throw AMAFError(
+                "model.configuration", "A head from \(c.features) features over \(c.hidden) to \(c.classes) classes",
+                remedy: "Give features and classes of at least one.")
         }
         self.configuration = c
         hidden = c.hidden > 0 ? try Linear(store, "hidden", inputs: c.features, outputs: c.hidden) : nil

@@ -43,7 +43,9 @@ package final class Perceptron: Sendable {
     package init(_ configuration: Configuration, _ store: ParameterStore) throws(AMAFError) {
         let c = configuration
         guard c.inputs > 0, !c.hidden.isEmpty, c.hidden.allSatisfy({ $0 > 0 }), c.classes > 1 else {
-            throw AMAFError("model.configuration", "A perceptron from \(c.inputs) over \(c.hidden) to \(c.classes) classes")
+            throw AMAFError(
+                "model.configuration", "A perceptron from \(c.inputs) over \(c.hidden) to \(c.classes) classes",
+                remedy: "Give widths and classes of at least one.")
         }
         self.configuration = c
         var layers: [Linear] = []

@@ -70,12 +70,16 @@ package final class ResNet: Sendable {
         /// - Throws: `model.configuration`.
         func validate() throws(AMAFError) {
             guard hidden_sizes.count == depths.count, !depths.isEmpty, ["basic", "bottleneck"].contains(layer_type) else {
-                throw AMAFError("model.configuration", "Stages \(hidden_sizes) with depths \(depths) of \(layer_type) blocks")
+                throw AMAFError(
+                    "model.configuration", "Stages \(hidden_sizes) with depths \(depths) of \(layer_type) blocks",
+                    remedy: "Correct hidden_sizes, depths and layer_type in config.json.")
             }
             try ModelFolder.requireSizes([("num_channels", num_channels), ("embedding_size", embedding_size)])
             try ModelFolder.requireSizes(hidden_sizes.map { ("hidden_sizes", $0) } + depths.map { ("depths", $0) })
             guard layer_type == "basic" || hidden_sizes.allSatisfy({ $0 % reduction == 0 }) else {
-                throw AMAFError("model.configuration", "Bottlenecks of widths \(hidden_sizes), which \(reduction) does not divide")
+                throw AMAFError(
+                    "model.configuration", "Bottlenecks of widths \(hidden_sizes), which \(reduction) does not divide",
+                    remedy: "Correct hidden_sizes in config.json.")
             }
         }
     }

@@ -64,7 +64,9 @@ package struct Safetensors: TensorSource {
         do {
             data = try Data(contentsOf: URL(fileURLWithPath: path), options: .alwaysMapped)
         } catch {
-            throw AMAFError("safetensors.unreadable", "The checkpoint cannot be read: \(error.localizedDescription)", place: path)
+            throw AMAFError(
+                "safetensors.unreadable", "The checkpoint cannot be read: \(error.localizedDescription)", place: path,
+                remedy: "Check the path and its permissions.")
         }
         try self.init(data: data, place: path)
     }

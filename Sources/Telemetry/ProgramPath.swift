@@ -7,7 +7,11 @@ package enum ProgramPath {
     package static func own() throws(AMAFError) -> String {
         var buffer = [CChar](repeating: 0, count: 4096)
         let length = readlink("/proc/self/exe", &buffer, buffer.count - 1)
-        guard length > 0 else { throw AMAFError("process.no-path", "The path of this program cannot be read from /proc/self/exe") }
+        guard length > 0 else {
+            throw AMAFError(
+                "process.no-path", "The path of this program cannot be read from /proc/self/exe", remedy: "Run on Linux with /proc mounted."
+            )
+        }
         return String(decoding: buffer[..<length].map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 

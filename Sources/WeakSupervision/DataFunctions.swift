@@ -278,7 +278,7 @@ struct ModelPredictionFunction: LabelingFunction {
                         row,
                         AMAFError(
                             "labeling-function.bad-predictions", "A prediction is \(bad.probability), which is no probability",
-                            place: rule.predictions.path))
+                            place: rule.predictions.path, remedy: "Give probabilities between 0 and 1, one row a sample."))
                     continue
                 }
                 ranked.sort { ($1.probability, $0.classIndex) < ($0.probability, $1.classIndex) }

@@ -79,7 +79,10 @@ final class RegexProgram: @unchecked Sendable {
             AMAFError(
                 "labeling-function.match-limit", "The pattern gave up on this text: \(message(of: status))",
                 remedy: "Make the pattern less ambiguous (nested repeats), or raise its match-limit.")
-        default: AMAFError("labeling-function.match-failed", "The pattern failed on this text: \(message(of: status))")
+        default:
+            AMAFError(
+                "labeling-function.match-failed", "The pattern failed on this text: \(message(of: status))",
+                remedy: "Make the pattern simpler; nested repetitions take the longest.")
         }
     }
 }

@@ -43,11 +43,15 @@ struct ImageFiles: ParsableArguments {
     func load() throws -> Loaded {
         let (images, labels) = try Self.pair(images, labels)
         let test = try testImages.map { path in
-            guard let testLabels else { throw AMAFError("cli.no-labels", "--test-images comes without --test-labels") }
+            guard let testLabels else {
+                throw AMAFError("cli.no-labels", "--test-images comes without --test-labels", remedy: "Give both or neither.")
+            }
             return try Self.pair(path, testLabels)
         }
         if let test, test.images.shape.dropFirst() != images.shape.dropFirst() {
-            throw AMAFError("cli.image-sizes", "Training images are \(images.shape), test images \(test.images.shape)")
+            throw AMAFError(
+                "cli.image-sizes", "Training images are \(images.shape), test images \(test.images.shape)",
+                remedy: "Give test images of the training images' size.")
         }
         let highest = Int((labels.values + (test?.labels.values ?? [])).max() ?? 0)
         let names = classNames.map { $0.split(separator: ",").map(String.init) } ?? (0...max(1, highest)).map { "class-\($0)" }

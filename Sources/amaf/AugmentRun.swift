@@ -33,7 +33,11 @@ struct AugmentRun {
         func bytes(_ name: String, of stage: StageID, block: Int = 0) throws -> [UInt8] {
             guard let result = results[stage]?.results.first(where: { $0.block == block }),
                 let output = result.outputs.first(where: { $0.name == name })
-            else { throw AMAFError("cli.no-output", "Stage \(stage) made no '\(name)' in block \(block)") }
+            else {
+                throw AMAFError(
+                    "cli.no-output", "Stage \(stage) made no '\(name)' in block \(block)",
+                    remedy: "See 'amaf status' for what happened to the stage.")
+            }
             return try connection.fetch(output.digest)
         }
 
@@ -105,7 +109,9 @@ struct AugmentRun {
         do {
             try Data(bytes).write(to: URL(fileURLWithPath: path), options: .atomic)
         } catch {
-            throw AMAFError("cli.cannot-write", "Cannot write \(bytes.count) bytes: \(error.localizedDescription)", place: path)
+            throw AMAFError(
+                "cli.cannot-write", "Cannot write \(bytes.count) bytes: \(error.localizedDescription)", place: path,
+                remedy: "Check the folder's permissions and the space on the disk.")
         }
     }
 

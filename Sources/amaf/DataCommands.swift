@@ -47,7 +47,9 @@ struct DatasetCommand: ParsableCommand {
                     }
                 }
                 guard !files.isEmpty else {
-                    throw AMAFError("dataset.not-published", "The data set '\(name)' has no public source", place: path)
+                    throw AMAFError(
+                        "dataset.not-published", "The data set '\(name)' has no public source", place: path,
+                        remedy: "Name a data set with a 'url', or copy the files to the 'path' that it names.")
                 }
                 if isJSON {
                     try Console.json(["files": files])

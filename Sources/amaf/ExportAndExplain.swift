@@ -99,7 +99,9 @@ struct SampleExplanation: Encodable {
 
     init(of sample: String, preparation: Preparation, connection: CoordinatorConnection) throws {
         let (index, plan) = (preparation.index, preparation.plan)
-        guard let arm = preparation.annotation.arms.first else { throw AMAFError("explain.no-arm", "The run has no arm") }
+        guard let arm = preparation.annotation.arms.first else {
+            throw AMAFError("explain.no-arm", "The run has no arm", remedy: "Export a run of 'amaf run' or 'amaf submit'.")
+        }
         func artifact(_ stage: String, _ name: String, block: Int) throws -> [UInt8]? {
             guard plan.stages.contains(where: { $0.id.rawValue == stage }) else { return nil }
             guard case .results(let results) = try connection.ask(.result(plan.id, [StageID(stage)])),

@@ -33,7 +33,9 @@ struct Init: ParsableCommand {
             do {
                 try Data(text.utf8).write(to: URL(fileURLWithPath: path), options: .atomic)
             } catch {
-                throw AMAFError("cli.cannot-write", "Cannot write the pipeline: \(error.localizedDescription)", place: path)
+                throw AMAFError(
+                    "cli.cannot-write", "Cannot write the pipeline: \(error.localizedDescription)", place: path,
+                    remedy: "Check the folder's permissions, or name another file with --output.")
             }
             if format.json { try Console.json(["pipeline": path]) } else { Console.out("wrote \(path); next: amaf check \(path)") }
         }

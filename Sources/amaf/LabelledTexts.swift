@@ -23,18 +23,27 @@ enum LabelledTexts {
                 remedy: "See `amaf augment texts --help`.")
         }
         let names = Array(Set((parts["train"] ?? []).compactMap { $0.count == 2 ? $0[1] : nil })).sorted()
-        guard names.count >= 2 else { throw AMAFError("cli.texts", "The training part names \(names.count) classes", place: path) }
+        guard names.count >= 2 else {
+            throw AMAFError(
+                "cli.texts", "The training part names \(names.count) classes", place: path, remedy: "Give texts of at least two classes.")
+        }
         let numbers = Dictionary(uniqueKeysWithValues: names.enumerated().map { ($1, $0) })
         func part(_ name: String) throws -> ParaphraseTexts.Part {
             var out = ParaphraseTexts.Part()
             for (i, row) in (parts[name] ?? []).enumerated() {
                 guard row.count == 2, let label = numbers[row[1]] else {
-                    throw AMAFError("cli.texts", "Row \(i + 1) of '\(name)' is no text with a class of the training part", place: path)
+                    throw AMAFError(
+                        "cli.texts", "Row \(i + 1) of '\(name)' is no text with a class of the training part", place: path,
+                        remedy: "Correct or remove the row.")
                 }
                 out.texts.append(row[0])
                 out.labels.append(label)
             }
-            guard !out.texts.isEmpty else { throw AMAFError("cli.texts", "There is no part '\(name)'", place: path) }
+            guard !out.texts.isEmpty else {
+                throw AMAFError(
+                    "cli.texts", "There is no part '\(name)'", place: path,
+                    remedy: "Give a file with the parts train, val and test, as CLINC150's.")
+            }
             return out
         }
         return ParaphraseTexts(classNames: names, train: try part("train"), validation: try part("val"), test: try part("test"))

@@ -95,7 +95,9 @@ enum ChildProcess {
         var child: pid_t = 0
         let status = posix_spawn(&child, arguments[0], &actions, &attributes, argv, environment)
         guard status == 0 else {
-            throw AMAFError("cli.cannot-start", "Cannot start \(arguments[0]): \(String(cString: strerror(status)))")
+            throw AMAFError(
+                "cli.cannot-start", "Cannot start \(arguments[0]): \(String(cString: strerror(status)))",
+                remedy: "Build amaf-worker beside amaf, and check the limit of processes.")
         }
         return child
     }

@@ -85,7 +85,8 @@ enum AnswerFile {
             let name = row.fields[id]
             if let first = seen.updateValue(row.line, forKey: name) {
                 throw AMAFError(
-                    "review.duplicate", "Sample '\(name)' is answered twice, first in line \(first)", place: "\(path):\(row.line)")
+                    "review.duplicate", "Sample '\(name)' is answered twice, first in line \(first)", place: "\(path):\(row.line)",
+                    remedy: "Keep one line for each sample.")
             }
             let answer = row.fields[label].trimmingCharacters(in: .whitespaces)
             if answer.isEmpty { return Row(id: name, label: nil, line: row.line) }
@@ -110,7 +111,8 @@ struct AnswerImport {
         let waiting = try waitingStage()
         guard let spec = preparation.plan.stages.first(where: { $0.id == waiting }), case .stage(let select, _)? = spec.inputs.first?.source
         else {
-            throw AMAFError("review.not-waiting", "The run asks nobody at present")
+            throw AMAFError(
+                "review.not-waiting", "The run asks nobody at present", remedy: "See 'amaf status': it is still computing, or has ended.")
         }
         guard case .results(let results) = try connection.ask(.result(preparation.plan.id, [select])),
             let output = results.first?.results.first?.outputs.first(where: { $0.name == "questions" }),
@@ -122,7 +124,9 @@ struct AnswerImport {
             \.position)
         let ids = questions.dropFirst().map { $0.fields[0] }
         guard ids.count == positions.count else {
-            throw AMAFError("review.damaged", "Questions and selection of \(select) do not fit together")
+            throw AMAFError(
+                "review.damaged", "Questions and selection of \(select) do not fit together",
+                remedy: "Export the questions again with 'amaf run' or 'amaf export'.")
         }
         let positionOf = Dictionary(zip(ids, positions), uniquingKeysWith: { first, _ in first })
         var answers: [AnswerBlock.Answer] = []

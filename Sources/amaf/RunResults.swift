@@ -60,7 +60,9 @@ struct RunResults {
         do {
             try Data(bytes).write(to: URL(fileURLWithPath: path), options: .atomic)
         } catch {
-            throw AMAFError("cli.cannot-write", "Cannot write \(bytes.count) bytes: \(error.localizedDescription)", place: path)
+            throw AMAFError(
+                "cli.cannot-write", "Cannot write \(bytes.count) bytes: \(error.localizedDescription)", place: path,
+                remedy: "Check the folder's permissions and the space on the disk.")
         }
     }
 
@@ -68,10 +70,15 @@ struct RunResults {
     func writeQuestions(_ run: SchedulerSnapshot.Run, to folder: String) throws -> (path: String, count: Int) {
         guard let waiting = run.stages.first(where: { $0.byPeople && $0.ready > 0 }),
             let spec = plan.stages.first(where: { $0.id == waiting.id }), case .stage(let select, _)? = spec.inputs.first?.source
-        else { throw AMAFError("cli.no-questions", "Run \(run.id) waits for people, but no stage asks them") }
+        else {
+            throw AMAFError(
+                "cli.no-questions", "Run \(run.id) waits for people, but no stage asks them",
+                remedy: "See 'amaf status RUN'; the plan may be of another version.")
+        }
         let results = try results([select])
         guard let bytes = try output("questions", of: select, in: results) else {
-            throw AMAFError("cli.no-questions", "Stage \(select) wrote no questions")
+            throw AMAFError(
+                "cli.no-questions", "Stage \(select) wrote no questions", remedy: "See 'amaf status RUN' for what happened to it.")
         }
         let name = waiting.id.rawValue.split(separator: "/").dropFirst(2).first.map(String.init) ?? "review"
         let path = "\(folder)/questions-\(name).csv"

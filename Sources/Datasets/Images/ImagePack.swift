@@ -151,11 +151,16 @@ struct ImagePackCursor: RowCursor {
             let (width, height) = (Int(try reader.read(UInt32.self)), Int(try reader.read(UInt32.self)))
             let channels = Int(try reader.read(UInt8.self))
             guard width > 0, height > 0, (1...4).contains(channels), reader.remaining == width * height * channels else {
-                throw AMAFError("artifact.damaged", "A packed image contradicts itself")
+                throw AMAFError(
+                    "artifact.damaged", "A packed image contradicts itself",
+                    remedy: "The file was written by another version or is damaged; submit the run again.")
             }
             row.picture = .raw(width: width, height: height, channels: channels, try reader.readRaw(reader.remaining))
         case .missing: return (row, RowFault(try reader.readString(), try reader.readString()))
-        case nil: throw AMAFError("artifact.damaged", "A packed image is of no known kind")
+        case nil:
+            throw AMAFError(
+                "artifact.damaged", "A packed image is of no known kind",
+                remedy: "The file was written by another version or is damaged; submit the run again.")
         }
         return (row, nil)
     }

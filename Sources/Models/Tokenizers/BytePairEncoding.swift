@@ -55,7 +55,9 @@ package struct BytePairTokenizer: Sendable {
     /// Reads a merge list, for instance `merges.txt`.
     package init(path: String) throws(AMAFError) {
         guard let text = try? String(contentsOfFile: path, encoding: .utf8) else {
-            throw AMAFError("tokenizer.unreadable", "The merge list cannot be read as UTF-8", place: path)
+            throw AMAFError(
+                "tokenizer.unreadable", "The merge list cannot be read as UTF-8", place: path,
+                remedy: "Get merges.txt again from where the model came from.")
         }
         try self.init(merges: text.split(separator: "\n"), place: path)
     }

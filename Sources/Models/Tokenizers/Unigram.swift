@@ -27,7 +27,9 @@ package struct UnigramTokenizer: Sendable {
     package init(pieces: [Piece], place: String = "spiece.model") throws(AMAFError) {
         guard let unknown = pieces.firstIndex(where: { $0.kind == .unknown }), let end = pieces.firstIndex(where: { $0.text == "</s>" })
         else {
-            throw AMAFError("tokenizer.vocabulary", "The vocabulary of \(pieces.count) pieces lacks <unk> or </s>", place: place)
+            throw AMAFError(
+                "tokenizer.vocabulary", "The vocabulary of \(pieces.count) pieces lacks <unk> or </s>", place: place,
+                remedy: "Get the tokenizer file again from where the model came from.")
         }
         self.pieces = pieces
         self.unknown = Int32(unknown)
@@ -51,7 +53,9 @@ package struct UnigramTokenizer: Sendable {
     /// - Throws: `tokenizer.unreadable`, `tokenizer.vocabulary`.
     package init(path: String) throws(AMAFError) {
         guard let data = try? Data(contentsOf: URL(fileURLWithPath: path)) else {
-            throw AMAFError("tokenizer.unreadable", "The SentencePiece model cannot be read", place: path)
+            throw AMAFError(
+                "tokenizer.unreadable", "The SentencePiece model cannot be read", place: path,
+                remedy: "Get spiece.model again from where the model came from.")
         }
         var reader = ProtobufFields(bytes: [UInt8](data))
         var pieces: [Piece] = []

@@ -38,7 +38,9 @@ package struct WordPieceTokenizer: Sendable {
     /// Reads `vocab.txt`.
     package init(path: String, lowercases: Bool = true) throws(AMAFError) {
         guard let text = try? String(contentsOfFile: path, encoding: .utf8) else {
-            throw AMAFError("tokenizer.unreadable", "The vocabulary cannot be read as UTF-8", place: path)
+            throw AMAFError(
+                "tokenizer.unreadable", "The vocabulary cannot be read as UTF-8", place: path,
+                remedy: "Get vocab.txt again from where the model came from.")
         }
         var lines = text.split(separator: "\n", omittingEmptySubsequences: false).map {
             $0.hasSuffix("\r") ? String($0.dropLast()) : String($0)

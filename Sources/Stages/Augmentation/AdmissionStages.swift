@@ -93,7 +93,8 @@ package struct AdmitSyntheticStage: StageExecutor {
         // Parents are places in the training set; anything else would have crossed its border.
         if let stray = samples.flatMap(\.parents).first(where: { !rows.indices.contains($0) }) {
             throw AMAFError(
-                "augmentation.crosses-border", "A synthetic sample descends from \(stray), outside the training set of \(rows.count)")
+                "augmentation.crosses-border", "A synthetic sample descends from \(stray), outside the training set of \(rows.count)",
+                remedy: "Nothing was admitted. Synthesize from the training rows only.")
         }
         let counts = (0..<parameters.judge.classes).map { label in all.count { $0 == label } }
         let judged = try SyntheticJudge(judge: judge, real: real, heldOut: heldOut, counts: counts, policy: parameters.policy)
