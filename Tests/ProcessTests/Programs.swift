@@ -13,9 +13,14 @@ struct Programs {
         bin = "\(folder)/bin"
         try FileManager.default.createDirectory(atPath: bin, withIntermediateDirectories: true)
         let built = Self.buildFolder()
-        for program in ["amaf", "amaf-coordinator", "amaf-worker"] {
-            try FileManager.default.copyItem(atPath: "\(built)/\(program)", toPath: "\(bin)/\(program)")
-        }
+        // Copied by a process of its own: a child that another test starts meanwhile would inherit a file that we were writing, and
+        // until it is gone the copy cannot be started ("text file busy").
+        let copy = Process()
+        copy.executableURL = URL(fileURLWithPath: "/bin/cp")
+        copy.arguments = ["amaf", "amaf-coordinator", "amaf-worker"].map { "\(built)/\($0)" } + [bin]
+        try copy.run()
+        copy.waitUntilExit()
+        guard copy.terminationStatus == 0 else { throw NSError(domain: "the programs in \(built) cannot be copied", code: 1) }
         asNobody =
             getuid() == 0 && FileManager.default.isExecutableFile(atPath: "/usr/bin/setpriv")
             ? ["/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] : []
