@@ -67,9 +67,7 @@ package final class Coordinator: @unchecked Sendable {
         let thread = Thread { [self] in
             var loop = loop
             turning: while true {
-                var deadline = loop.nextDeadline
-                if loop.isBlocked { deadline = SystemClock.now() + .milliseconds(500) }
-                let items = inbox.take(until: deadline) ?? []
+                let items = inbox.take(until: loop.nextTurn(at: SystemClock.now())) ?? []
                 var arrivals: [CoordinatorLoop.Arrival] = []
                 for item in items {
                     switch item {

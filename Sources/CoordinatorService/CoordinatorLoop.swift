@@ -39,6 +39,8 @@ struct CoordinatorLoop {
     private var workerOfPipe: [PipeID: WorkerID] = [:]
     private var pipeOfWorker: [WorkerID: PipeID] = [:]
     private var refusals = Refusals()
+    /// Whether the store refused something at the end of the last turn.
+    private var storeRefuses = false
     /// Asked on the views' queue: counting takes time where there are many connections.
     private let turnedAway: @Sendable () -> DoorRefusals
     /// Operators who wait for a run's end.
@@ -93,7 +95,6 @@ struct CoordinatorLoop {
                 }
             }
         }
-        let refused = pump.journalError
         var outward: [Scheduler.Effect] = []
         pump.settle(at: now) { outgoing in
             switch outgoing {
@@ -108,16 +109,25 @@ struct CoordinatorLoop {
                 Self.send(Self.told(state), to: waiting)
             }
         }
-        switch (refused, pump.journalError) {
-        case (nil, let error?): logger.error("the store refuses a transaction; work waits", metadata: ["error": "\(error)"])
-        case (_?, nil): logger.notice("the store works again")
-        case (nil, nil), (_?, _?): break
-        }
+        noteStoreError()
         return outward
     }
 
-    /// Whether a batch waits for a store that refused it; the owner then turns the loop again after a while.
-    var isBlocked: Bool { pump.isBlocked }
+    /// What the store last refused: a transaction, or an artifact that would have come before one.
+    private var storeError: AMAFError? { pump.journalError ?? store.artifacts.refusal() }
+
+    private mutating func noteStoreError() {
+        let error = storeError
+        defer { storeRefuses = error != nil }
+        switch (storeRefuses, error) {
+        case (false, let error?): logger.error("the store refuses to write; work waits", metadata: ["error": "\(error)"])
+        case (true, nil): logger.notice("the store works again")
+        case (false, nil), (true, _?): break
+        }
+    }
+
+    /// When the owner must turn the loop although nothing arrived: a timer is due, or a store that refused a batch is asked again.
+    func nextTurn(at now: Instant) -> Instant? { pump.nextTurn(at: now) }
 
     private static func send(_ response: Response, to waiting: Pending) {
         waiting.request.reply(response.encoded(requestID: waiting.id, session: waiting.session))
@@ -331,7 +341,7 @@ struct CoordinatorLoop {
 
     private func headStatus(at now: Instant) -> StatusDocument.Head {
         StatusDocument.Head(
-            version: AMAFVersion.current, epoch: pump.scheduler.epoch, storeError: pump.journalError?.description,
+            version: AMAFVersion.current, epoch: pump.scheduler.epoch, storeError: storeError?.description,
             refusedMessages: refusals.count,
             lastRefusal: refusals.last.isEmpty ? nil : refusals.last)
     }

@@ -36,7 +36,6 @@ package final class Tape {
 
     /// The slope by `x` gathered so far.
     package func gradient(of x: Tensor) -> Tensor? { gradients[x.id] }
-    package func takeGradient(of x: Tensor) -> Tensor? { gradients.removeValue(forKey: x.id) }
 
     /// Where to put (`accumulate` false: uninitialised) or add a slope by `x`; nil when nobody wants it.
     package func slot(for x: Tensor) -> (gradient: Tensor, accumulate: Bool)? {

@@ -103,7 +103,6 @@ package struct WorkerState: Sendable {
 
     package var heldFences: [Fence] { held.map(\.grant.fence) }
     package var hasLeft: Bool { session == .left }
-    package var isJoined: Bool { session == .joined }
     /// Results that no verdict has come for.
     package var parkedResults: Int { held.reduce(0) { $0 + $1.results.count } }
 

@@ -45,8 +45,6 @@ struct SourceReader {
         }
     }
 
-    var usesOwnCopy: Bool { copy != nil }
-
     mutating func segments(ofBlock block: Int) throws -> [[UInt8]] {
         if let file = copy {
             let segments = file.withBytes { bytes in index.blocks[block].map { [UInt8](bytes[$0.bytes]) } }

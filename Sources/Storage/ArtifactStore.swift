@@ -33,6 +33,7 @@ package final class ArtifactStore: Sendable {
         var verified: Set<Digest> = []
         var uploads: [Digest: Upload] = [:]
         var temporaryFiles = 0
+        var refusal: AMAFError?
     }
 
     init(folder: String, pool: DatabasePool) throws(AMAFError) {
@@ -137,6 +138,10 @@ package final class ArtifactStore: Sendable {
     /// computed again (paid answers, people's answers, sources).
     @discardableResult
     package func put(_ bytes: [UInt8], durable: Bool = false) throws(AMAFError) -> Digest {
+        try noting { () throws(AMAFError) in try keep(bytes, durable: durable) }
+    }
+
+    private func keep(_ bytes: [UInt8], durable: Bool) throws(AMAFError) -> Digest {
         let digest = Digest.of(bytes)
         if bytes.count < Self.inlineThreshold {
             try keepRow(bytes, digest, durable: durable)
@@ -243,7 +248,7 @@ package final class ArtifactStore: Sendable {
         let result: Result<Int, AMAFError> = bytes.withContiguousBytes { buffer in
             do throws(AMAFError) { return .success(try upload.append(at: offset, buffer)) } catch { return .failure(error) }
         }
-        return try result.get()
+        return try noting(keeps: false) { () throws(AMAFError) in try result.get() }
     }
 
     /// Checks what was sent and keeps it. Finishing twice is the same as once.
@@ -259,16 +264,18 @@ package final class ArtifactStore: Sendable {
                 "artifact.no-upload", "No upload of this digest was begun", place: digest.hex, remedy: "Begin it again.", isTransient: true)
         }
         do throws(AMAFError) {
-            try upload.finish { (path) throws(AMAFError) in
-                let file = try MappedFile(path)
-                let found = Digest.of(file.bytes)
-                guard found == digest else { throw digestMismatch(claimed: digest, found: found) }
-                if file.bytes.count < Self.inlineThreshold {
-                    try keepRow(file.copied(), digest, durable: durable)
-                    unlink(path)
-                } else {
-                    if durable { try synchronise(file: path) }
-                    try publish(path, as: digest, durable: durable)
+            try noting { () throws(AMAFError) in
+                try upload.finish { (path) throws(AMAFError) in
+                    let file = try MappedFile(path)
+                    let found = Digest.of(file.bytes)
+                    guard found == digest else { throw digestMismatch(claimed: digest, found: found) }
+                    if file.bytes.count < Self.inlineThreshold {
+                        try keepRow(file.copied(), digest, durable: durable)
+                        unlink(path)
+                    } else {
+                        if durable { try synchronise(file: path) }
+                        try publish(path, as: digest, durable: durable)
+                    }
                 }
             }
         } catch {
@@ -287,6 +294,24 @@ package final class ArtifactStore: Sendable {
     private func forget(_ upload: Upload) {
         state.withLock { state in
             if state.uploads[upload.digest] === upload { state.uploads[upload.digest] = nil }
+        }
+    }
+
+    // MARK: Refusals
+
+    /// Why the last artifact could not be kept; nil once one was kept again. A full disk shows here first when outputs are large, for then
+    /// nothing is left to commit.
+    package func refusal() -> AMAFError? { state.withLock { $0.refusal } }
+
+    /// - Parameter keeps: whether success means that a whole artifact was kept.
+    private func noting<T>(keeps: Bool = true, _ write: () throws(AMAFError) -> T) throws(AMAFError) -> T {
+        do throws(AMAFError) {
+            let kept = try write()
+            if keeps { state.withLock { $0.refusal = nil } }
+            return kept
+        } catch {
+            if error.code.hasPrefix("store.") { state.withLock { $0.refusal = error } }
+            throw error
         }
     }
 

@@ -104,8 +104,6 @@ struct AhoCorasick: Sendable {
         self.outputs = outputs
     }
 
-    var patternCount: Int { patterns.count }
-
     /// Calls `found` with each occurrence of each pattern, by the end of the occurrence and, at one end, longest first.
     @inline(__always)
     func scan(_ text: UnsafeBufferPointer<UInt8>, found: (_ pattern: Int, _ end: Int) -> Void) {

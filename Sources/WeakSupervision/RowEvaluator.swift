@@ -177,9 +177,6 @@ struct RowEvaluator {
         FixedPoint.mass(Double(share[y]) / Double(total))
     }
 
-    /// Mass of class y outside the support, as a fraction of exp(base − largest base).
-    var outsideMassFactor: Double { outsideFactor * FixedPoint.shareScale / Double(total) }
-
     /// All K masses of the row just evaluated.
     func denseMass(into out: inout [Int64]) {
         if isAgreement {

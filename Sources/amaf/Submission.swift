@@ -64,7 +64,6 @@ struct Submit: ParsableCommand {
 final class ProcessWatch {
     private let agents: [pid_t]
     private var peaks: [String: (memory: Int, cpu: Double)] = [:]
-    private var slotNames: [pid_t: String] = [:]
 
     init(_ agents: [pid_t]) { self.agents = agents }
 

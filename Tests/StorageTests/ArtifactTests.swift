@@ -262,4 +262,21 @@ import Testing
         #expect(try artifacts.read(digest) == content)
         try store.close()
     }
+
+    @Test func whatTheStoreCannotKeepIsSaidUntilItKeepsSomethingAgain() throws {
+        let folder = TemporaryFolder()
+        var options = testOptions()
+        options.maximumBytes = 300 << 10
+        let store = try Store(folder: folder.path, options: options)
+        #expect(store.artifacts.refusal() == nil)
+        var refused: AMAFError?
+        for i in 0..<20 where refused == nil {
+            do throws(AMAFError) { try store.artifacts.put([UInt8](repeating: UInt8(i), count: 60_000), durable: true) } catch { refused = error }
+        }
+        #expect(refused?.code == "store.disk-full")
+        #expect(store.artifacts.refusal() == refused)
+        // A file has room where a row has none.
+        try store.artifacts.put([UInt8](repeating: 1, count: 100_000))
+        #expect(store.artifacts.refusal() == nil)
+    }
 }
