@@ -271,7 +271,9 @@ import Testing
         #expect(store.artifacts.refusal() == nil)
         var refused: AMAFError?
         for i in 0..<20 where refused == nil {
-            do throws(AMAFError) { try store.artifacts.put([UInt8](repeating: UInt8(i), count: 60_000), durable: true) } catch { refused = error }
+            do throws(AMAFError) {
+                try store.artifacts.put([UInt8](repeating: UInt8(i), count: 60_000), durable: true)
+            } catch { refused = error }
         }
         #expect(refused?.code == "store.disk-full")
         #expect(store.artifacts.refusal() == refused)
