@@ -36,7 +36,9 @@ package enum PipelineTemplate {
         var format: DatasetFormat
         var fields: [String] = []
         if type == .typeDirectory {
-            format = .textFolder
+            format = FolderGuess.format(of: data)
+        } else if (data as NSString).pathExtension.lowercased() == "npz" {
+            format = DatasetFormat(.npz)
         } else {
             let head = try FieldGuess.head(of: data)
             switch (data as NSString).pathExtension.lowercased() {
@@ -47,7 +49,7 @@ package enum PipelineTemplate {
             default:
                 throw AMAFError(
                     "init.unknown-format", "'\(data)' is of no kind that can be guessed",
-                    remedy: "Give a folder of texts, or a file that ends with .csv, .tsv, .jsonl or .txt.")
+                    remedy: "Give a folder of texts or pictures, or a file that ends with .csv, .tsv, .jsonl, .txt or .npz.")
             }
         }
         let scratch = NSTemporaryDirectory() + "amaf-init-\(UUID().uuidString)"
@@ -59,24 +61,35 @@ package enum PipelineTemplate {
                 "init.no-scratch", "The folder '\(scratch)' cannot be made: \(error.localizedDescription)",
                 remedy: "Set TMPDIR to a folder that can be written.")
         }
-        let index = try DatasetSource.prepare(data, format: format, scratch: scratch).index()
+        if format.kind == .npz {
+            // MedMNIST's names; an archive that has none of them is one part.
+            format.splits = ["train", "val", "test"].filter { split in
+                (try? DatasetSource.prepare(data, format: DatasetFormat(.npz, splits: [split]), scratch: scratch)) != nil
+            }
+        }
+        var pool = format
+        pool.splits = poolSplit(of: format.splits).map { [$0] } ?? []
+        let index = try DatasetSource.prepare(data, format: pool, scratch: scratch).index()
         var findings = Findings(
             format: format, samples: index.samples, labelledSamples: index.labelledRows, quarantinedRows: index.quarantinedRows,
             classes: [],
             classesComeFrom: "", otherFields: [])
-        if let label = format.fields.label, (2...1000).contains(index.classNames.count) {
+        if format.kind.holdsImages {
+            if (2...1000).contains(index.classNames.count) {
+                findings.classes = index.classNames
+                findings.classesComeFrom = format.kind == .imageFolder ? "the names of the subfolders" : "the labels beside the pictures"
+            } else {
+                findings.labelledSamples = 0
+            }
+        } else if let label = format.fields.label, (2...1000).contains(index.classNames.count) {
             (findings.classes, findings.classesComeFrom) = (index.classNames, "the values of '\(label)'")
         } else {
             // A column of which every value is another, or always the same, is no label.
             findings.format.fields.label = nil
             findings.labelledSamples = 0
         }
-        if type == .typeDirectory {
-            let folders = ((try? FileManager.default.contentsOfDirectory(atPath: data)) ?? []).filter { name in
-                let path = data + "/" + name
-                return !name.hasPrefix(".")
-                    && ((try? FileManager.default.attributesOfItem(atPath: path))?[.type] as? FileAttributeType) == .typeDirectory
-            }
+        if format.kind == .textFolder {
+            let folders = FolderGuess.subfolders(of: data)
             if (2...50).contains(folders.count), !folders.allSatisfy({ Int($0) != nil }) {
                 (findings.classes, findings.classesComeFrom) = (DatasetIndex.sortedClassNames(folders), "the names of the subfolders")
             }
@@ -112,6 +125,12 @@ package enum PipelineTemplate {
                 lines.append("    # Kept as metadata: \(findings.otherFields.map(quoted).joined(separator: ", "))")
             }
         }
+        if let pool = poolSplit(of: findings.format.splits) {
+            let test = findings.format.splits.first { $0.lowercased() == "test" && $0 != pool }
+            let validation = findings.format.splits.first { $0.lowercased().hasPrefix("val") && $0 != pool }
+            let others = [test.map { "test: \(quoted($0))" }, validation.map { "validation: \(quoted($0))" }].compactMap { $0 }
+            lines.append("  splits: {\((["pool: \(quoted(pool))"] + others).joined(separator: ", "))}")
+        }
         if !names.isEmpty {
             lines.append("  # \(classes != nil ? "As given" : "From \(findings.classesComeFrom)"): every label must be one of these.")
             lines.append("  classes: [\(names.map(quoted).joined(separator: ", "))]")
@@ -130,6 +149,9 @@ package enum PipelineTemplate {
         ]
         return lines.joined(separator: "\n")
     }
+
+    /// What is annotated where the data are split already.
+    private static func poolSplit(of splits: [String]) -> String? { splits.first { $0.lowercased() == "train" } ?? splits.first }
 
     private static func review(isFullyLabelled: Bool, budget: Int, initial: Int, usable: Int) -> [String] {
         if isFullyLabelled {

@@ -170,48 +170,23 @@ struct VectorFunction: LabelingFunction {
     let features: FeatureRows
     let file: FileReference
     let references: FeatureRows
-    let labels: [Int]
     let metric: VectorMetric
-    /// nil votes for the nearest.
-    let neighbours: Int?
-    let threshold: Double?
-    let margin: Double
-    let classCount: Int
+    let vote: NearestVote
 
     func answers(on samples: [Sample?]) -> LabelingAnswers { answers(on: samples, firstSample: 0) }
 
     func answers(on samples: [Sample?], firstSample: Int) -> LabelingAnswers {
-        var out = LabelingAnswers(rowCount: samples.count, classCount: classCount)
+        var out = LabelingAnswers(rowCount: samples.count, classCount: vote.classCount)
         for (row, sample) in samples.enumerated() where sample != nil {
             let position = firstSample + row
             guard position < features.rows else {
                 out.fault(row, features.outOfRange(position, file))
                 continue
             }
-            let near = (0..<references.rows).map { (similarity: features.similarity(position, references, $0, metric), label: labels[$0]) }
-            if let (label, score) = neighbours.map({ majority(near, $0) }) ?? nearest(near) { out.vote(row, label, score: Float(score)) }
+            let near = (0..<references.rows).map { features.similarity(position, references, $0, metric) }
+            if let (label, score) = vote(near) { out.vote(row, label, score: Float(score)) }
         }
         return out
-    }
-
-    private func nearest(_ near: [(similarity: Double, label: Int)]) -> (Int, Double)? {
-        var best = [Double](repeating: -.infinity, count: classCount)
-        for item in near { best[item.label] = max(best[item.label], item.similarity) }
-        let order = best.indices.sorted { (best[$1], $0) < (best[$0], $1) }
-        let second = order.count > 1 ? best[order[1]] : -.infinity
-        guard best[order[0]] >= threshold ?? -.infinity, best[order[0]] - second >= margin else { return nil }
-        return (order[0], best[order[0]])
-    }
-
-    private func majority(_ near: [(similarity: Double, label: Int)], _ count: Int) -> (Int, Double)? {
-        let chosen = near.indices.sorted { (near[$1].similarity, $0) < (near[$0].similarity, $1) }.prefix(count)
-            .filter { near[$0].similarity >= threshold ?? -.infinity }
-        var votes = [Int](repeating: 0, count: classCount)
-        for index in chosen { votes[near[index].label] += 1 }
-        let order = votes.indices.sorted { (votes[$1], $0) < (votes[$0], $1) }
-        let share = Double(votes[order[0]]) / Double(count)
-        guard votes[order[0]] > 0, share >= margin, order.count < 2 || votes[order[0]] > votes[order[1]] else { return nil }
-        return (order[0], share)
     }
 }
 

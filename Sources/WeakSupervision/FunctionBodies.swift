@@ -42,8 +42,10 @@ extension LabelingFunctionSet {
             }
             return VectorFunction(
                 id: spec.id, features: features, file: rule.features, references: FeatureRows(rule.prototypes.map(\.vector)),
-                labels: try classes(rule.prototypes.map(\.className)), metric: rule.metric, neighbours: nil, threshold: rule.threshold,
-                margin: rule.minimumMargin, classCount: k)
+                metric: rule.metric,
+                vote: NearestVote(
+                    labels: try classes(rule.prototypes.map(\.className)), classCount: k, neighbours: nil, threshold: rule.threshold,
+                    margin: rule.minimumMargin))
         case .neighbours(let rule):
             let features = try FeatureRows(rule.features)
             let references = try FeatureRows(rule.references)
@@ -54,8 +56,12 @@ extension LabelingFunctionSet {
                     "Give one label a reference, and vectors of one length.")
             }
             return VectorFunction(
-                id: spec.id, features: features, file: rule.features, references: references, labels: try classes(rule.labels),
-                metric: rule.metric, neighbours: rule.neighbours, threshold: rule.threshold, margin: rule.minimumShare, classCount: k)
+                id: spec.id, features: features, file: rule.features, references: references, metric: rule.metric,
+                vote: NearestVote(
+                    labels: try classes(rule.labels), classCount: k, neighbours: rule.neighbours, threshold: rule.threshold,
+                    margin: rule.minimumShare))
+        case .imageExamples(let rule):
+            return try ImageExamplesFunction(spec.id, rule, classCount: k, classIndex: classIndex)
         case .modelPrediction(let rule):
             return try ModelPredictionFunction(spec.id, rule, classNames: classNames, classIndex: classIndex)
         case .command(let rule):

@@ -56,6 +56,23 @@ private struct FieldReader {
         }
         return limits
     }
+    mutating func imageExamples() throws -> ImageExamplesRule {
+        let standard = ImageExamplesRule(examples: [])
+        let rule = ImageExamplesRule(
+            examples: try required("examples"), side: try value("side", default: standard.side),
+            neighbours: try value("neighbours", default: standard.neighbours), threshold: try optional("threshold"),
+            minimumMargin: try value("minimum-margin", default: standard.minimumMargin),
+            minimumShare: try value("minimum-share", default: standard.minimumShare))
+        let count = rule.examples.reduce(0) { $0 + $1.images.count }
+        guard rule.examples.allSatisfy({ !$0.images.isEmpty }), count > 0 else {
+            throw refusal("examples", "every class of 'examples' needs a picture under 'images'")
+        }
+        guard (2...128).contains(rule.side) else { throw refusal("side", "'side' is between 2 and 128") }
+        guard (1...count).contains(rule.neighbours) else {
+            throw refusal("neighbours", "'neighbours' is between 1 and the \(count) pictures given")
+        }
+        return rule
+    }
     func refuseOthers() throws {
         guard let unknown = container.allKeys.map(\.stringValue).filter({ !known.contains($0) }).min() else { return }
         throw DecodingError.dataCorrupted(
@@ -161,6 +178,8 @@ extension LabelingFunctionSpec: Codable {
                 minimumShare: try fields.value("minimum-share", default: standard.minimumShare))
             guard rule.neighbours > 0 else { throw fields.refusal("neighbours", "'neighbours' is at least 1") }
             self.init(name: name, kind: .neighbours(rule))
+        case "image-examples":
+            self.init(name: name, kind: .imageExamples(try fields.imageExamples()))
         case "model-prediction":
             self.init(
                 name: name,
@@ -196,7 +215,8 @@ extension LabelingFunctionSpec: Codable {
 
     /// What `kind` may say in a file; `wordnet` becomes a dictionary while the file is read.
     package static let kindNames = [
-        "class-name-overlap", "command", "dictionary", "keyword-scores", "keywords", "model-prediction", "neighbours", "prototypes",
+        "class-name-overlap", "command", "dictionary", "image-examples", "keyword-scores", "keywords", "model-prediction", "neighbours",
+        "prototypes",
         "regex", "report", "sensor-threshold", "snorkel", "threshold", "wordnet",
     ]
     /// Kinds whose names are taken for later versions, so that their error can say so.
@@ -214,6 +234,7 @@ extension LabelingFunctionSpec: Codable {
         case .sensorThreshold: "sensor-threshold"
         case .prototypes: "prototypes"
         case .neighbours: "neighbours"
+        case .imageExamples: "image-examples"
         case .modelPrediction: "model-prediction"
         case .command: "command"
         case .snorkel: "snorkel"
@@ -286,6 +307,13 @@ extension LabelingFunctionSpec: Codable {
             try fields.encode(rule.metric, forKey: SpecKey("metric"))
             try fields.encode(rule.neighbours, forKey: SpecKey("neighbours"))
             try fields.encodeIfPresent(rule.threshold, forKey: SpecKey("threshold"))
+            try fields.encode(rule.minimumShare, forKey: SpecKey("minimum-share"))
+        case .imageExamples(let rule):
+            try fields.encode(rule.examples, forKey: SpecKey("examples"))
+            try fields.encode(rule.side, forKey: SpecKey("side"))
+            try fields.encode(rule.neighbours, forKey: SpecKey("neighbours"))
+            try fields.encodeIfPresent(rule.threshold, forKey: SpecKey("threshold"))
+            try fields.encode(rule.minimumMargin, forKey: SpecKey("minimum-margin"))
             try fields.encode(rule.minimumShare, forKey: SpecKey("minimum-share"))
         case .modelPrediction(let rule):
             try fields.encode(rule.predictions, forKey: SpecKey("predictions"))

@@ -28,6 +28,8 @@ package struct LabelingFunctionSpec: Hashable, Sendable {
         case prototypes(PrototypesRule)
         /// The majority among the nearest labelled vectors.
         case neighbours(NeighboursRule)
+        /// The likeness of the thumbnail to example pictures.
+        case imageExamples(ImageExamplesRule)
         /// What another model predicted.
         case modelPrediction(ModelPredictionRule)
         /// A program; only where exec is allowed.
@@ -57,6 +59,7 @@ package struct LabelingFunctionSpec: Hashable, Sendable {
         case .sensorThreshold(let rule): [rule.className]
         case .prototypes(let rule): Self.distinct(rule.prototypes.map(\.className))
         case .neighbours(let rule): Self.distinct(rule.labels)
+        case .imageExamples(let rule): Self.distinct(rule.examples.map(\.className))
         case .modelPrediction(let rule): rule.classNames
         case .command(let rule): rule.classNames
         case .snorkel(let rule): rule.classNames
@@ -91,6 +94,11 @@ package struct LabelingFunctionSpec: Hashable, Sendable {
             try rule.features.resolve(against: folder)
             try rule.references.resolve(against: folder)
             kind = .neighbours(rule)
+        case .imageExamples(var rule):
+            for i in rule.examples.indices {
+                for j in rule.examples[i].images.indices { try rule.examples[i].images[j].resolve(against: folder) }
+            }
+            kind = .imageExamples(rule)
         case .modelPrediction(var rule):
             try rule.predictions.resolve(against: folder)
             kind = .modelPrediction(rule)
@@ -118,6 +126,9 @@ package struct LabelingFunctionSpec: Hashable, Sendable {
             rule.features = bare(rule.features)
             rule.references = bare(rule.references)
             copy.kind = .neighbours(rule)
+        case .imageExamples(var rule):
+            for i in rule.examples.indices { rule.examples[i].images = rule.examples[i].images.map(bare) }
+            copy.kind = .imageExamples(rule)
         case .modelPrediction(var rule):
             // The ending decides how the file is read.
             rule.predictions = FileReference(path: rule.predictions.path.hasSuffix(".npy") ? ".npy" : "", digest: rule.predictions.digest)

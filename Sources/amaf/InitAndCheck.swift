@@ -10,8 +10,8 @@ import Telemetry
 struct Init: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Write a commented pipeline for your own data.",
-        discussion: "Looks at a folder of texts, a CSV or a JSONL file and writes a pipeline file to start from.")
-    @Argument(help: "Folder, CSV or JSONL file.")
+        discussion: "Looks at a folder of texts or pictures, a CSV, JSONL or .npz file and writes a pipeline file to start from.")
+    @Argument(help: "Folder, or CSV, JSONL, text or .npz file.")
     var data: String
     @Option(name: .shortAndLong, help: "The pipeline file to write.")
     var output: String?

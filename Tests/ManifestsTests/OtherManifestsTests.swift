@@ -155,6 +155,27 @@ import WeakSupervision
         #expect(manifest.dataset.location == .local(folder.path + "/letters"))
     }
 
+    @Test func foldersOfPictures() throws {
+        let folder = try ManifestFolder()
+        // Pictures are not decoded to be counted, and what lies beside them is passed over.
+        for part in ["train", "test"] {
+            for i in 0..<(part == "train" ? 40 : 10) {
+                try folder.write("xrays/\(part)/\(i % 2 == 0 ? "sick" : "well")/\(i).png", "picture")
+            }
+        }
+        try folder.write("xrays/README.md", "about")
+        let text = try PipelineTemplate.text(for: folder.path + "/xrays", at: folder.path + "/p.yaml")
+        let manifest = try folder.pipeline(text)
+        #expect(manifest.dataset.pool.kind == .imageFolder && manifest.dataset.pool.splits == ["train"])
+        #expect(manifest.dataset.test?.splits == ["test"])
+        #expect(manifest.classNames == ["sick", "well"] && manifest.review.mode == .simulated)
+        #expect(text.contains("# Found: 40 samples, 40 of them labelled."))
+        for i in 0..<20 { try folder.write("photos/\(i).jpeg", "picture") }
+        let plain = try folder.pipeline(
+            PipelineTemplate.text(for: folder.path + "/photos", classes: ["cat", "dog"], at: folder.path + "/q.yaml"))
+        #expect(plain.dataset.pool.kind == .imageFolder && plain.dataset.pool.splits.isEmpty && plain.review.mode == .file)
+    }
+
     @Test func classesThatNobodyNamesAreATask() throws {
         let folder = try ManifestFolder(["notes/a.txt": "one", "notes/b.txt": "two", "notes/c.txt": "three"])
         let open = try PipelineTemplate.text(for: folder.path + "/notes", at: folder.path + "/p.yaml")

@@ -57,7 +57,7 @@ final class Recorder<Item: Sendable>: @unchecked Sendable {
     }
 
     /// Whether there were so many within the time.
-    func waitFor(_ count: Int, seconds: Double = 10) -> Bool {
+    func waitFor(_ count: Int, seconds: Double = 60) -> Bool {
         let limit = Date(timeIntervalSinceNow: seconds)
         condition.lock()
         defer { condition.unlock() }

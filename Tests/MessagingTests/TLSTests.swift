@@ -213,7 +213,7 @@ private func failure(_ body: () throws(AMAFError) -> Void) -> AMAFError? {
         let raw = try RawConnection(port: server.door.port)
         raw.send(Array("GET / HTTP/1.1\r\n\r\n".utf8))
         var refusals = DoorRefusals()
-        for _ in 0..<100 where refusals.total == 0 {
+        for _ in 0..<3000 where refusals.total == 0 {
             usleep(20_000)
             refusals = server.door.refusals()
         }

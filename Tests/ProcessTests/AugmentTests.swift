@@ -36,7 +36,7 @@ import Testing
             ["\(programs.bin)/amaf"] + arguments + ["--workers", "2", "--output", "\(programs.folder)/two"], log: "two.log")
         // Killed once it has work in hand; the other finishes.
         var victim: Int32?
-        let deadline = Date(timeIntervalSinceNow: 30)
+        let deadline = Date(timeIntervalSinceNow: 120)
         while victim == nil, Date() < deadline, process.isRunning {
             let children =
                 (try? String(

@@ -25,13 +25,13 @@ import Testing
             environment: cluster.environment.merging(["AMAF_CERTS": "\(folder)/theirs/box"]) { $1 })
         defer { for process in [wrongKey, foreign] where process.isRunning { kill(process.processIdentifier, SIGKILL) } }
         var status = ""
-        for _ in 0..<200 where !(status.contains("keyless") && status.contains("failed TLS handshakes")) {
+        for _ in 0..<1200 where !(status.contains("keyless") && status.contains("failed TLS handshakes")) {
             usleep(50_000)
             status = try cluster.amaf(["status"])
         }
         #expect(status.contains("Worker keyless on") && status.contains("does not know the join key"), "\(status)")
         #expect(status.contains("failed TLS handshakes"), "\(status)")
-        for _ in 0..<100 where !cluster.log().contains("turned connections away") { usleep(50_000) }
+        for _ in 0..<1200 where !cluster.log().contains("turned connections away") { usleep(50_000) }
         #expect(cluster.log().contains("turned connections away"), "\(cluster.log())")
         // Neither of them ever joined, and both leave when they are told to.
         for process in [wrongKey, foreign] {

@@ -140,7 +140,7 @@ final class TestCluster {
     }
 
     /// Asks again until it holds; nil when it did not within the time.
-    func until(_ run: String, seconds: Double = 60, _ condition: (Progress) throws -> Bool) throws -> Progress? {
+    func until(_ run: String, seconds: Double = 180, _ condition: (Progress) throws -> Bool) throws -> Progress? {
         let end = Date(timeIntervalSinceNow: seconds)
         while Date() < end {
             if let now = try progress(run), try condition(now) { return now }
@@ -150,7 +150,7 @@ final class TestCluster {
     }
 
     /// Waits until all of these are among the head's workers: a process that was started has not joined yet.
-    func untilJoined(_ names: [String], seconds: Double = 60) throws {
+    func untilJoined(_ names: [String], seconds: Double = 180) throws {
         let end = Date(timeIntervalSinceNow: seconds)
         var listed = ""
         while Date() < end {
@@ -171,7 +171,7 @@ final class TestCluster {
 
     /// Submits diagnostic tasks and returns the run, once the head answers.
     func probe(_ arguments: [String]) throws -> String {
-        let end = Date(timeIntervalSinceNow: 20)
+        let end = Date(timeIntervalSinceNow: 90)
         while true {
             do {
                 return try amaf(["probe", "--no-wait"] + arguments).split(separator: "\n").last.map(String.init) ?? ""
@@ -205,7 +205,7 @@ final class TestCluster {
     }
 
     /// Waits until a share of the blocks is done, or the run has ended.
-    func wait(_ run: String, share: Double, seconds: Double = 90) throws -> Progress? {
+    func wait(_ run: String, share: Double, seconds: Double = 240) throws -> Progress? {
         let end = Date(timeIntervalSinceNow: seconds)
         var last: Progress?
         while Date() < end {
@@ -221,7 +221,7 @@ final class TestCluster {
     }
 
     func submit(_ pipeline: String) throws -> String {
-        let end = Date(timeIntervalSinceNow: 20)
+        let end = Date(timeIntervalSinceNow: 90)
         var last = ""
         while Date() < end {
             let (status, text) = try programs.run("amaf", ["submit", pipeline], environment: environment)

@@ -1,13 +1,17 @@
 internal import Foundation
 internal import Primitives
 
+/// Which files of a folder are pictures: by the ending alone, since others are passed over.
+package enum PictureFiles {
+    static let suffixes: Set<String> = ["jpg", "jpeg", "png", "pgm"]
+
+    package static func isPicture(_ name: String) -> Bool { suffixes.contains((name as NSString).pathExtension.lowercased()) }
+}
+
 /// Reads image data sets of all layouts into a pack.
 struct ImageSources {
     let format: DatasetFormat
     private var options: ImageRows { format.images ?? ImageRows() }
-
-    /// Endings of picture files; others in a folder are passed over.
-    static let suffixes: Set<String> = ["jpg", "jpeg", "png", "pgm"]
 
     /// - Parameter path: of a folder, archive or table, as the format has it.
     func write(_ path: String, isFolder: Bool, to pack: String) throws(AMAFError) {
@@ -39,7 +43,7 @@ struct ImageSources {
         var files: [String] = []
         while let file = walker.nextObject() as? String {
             let isHidden = file.split(separator: "/").contains { $0.hasPrefix(".") }
-            if !isHidden, Self.suffixes.contains((file as NSString).pathExtension.lowercased()) { files.append(file) }
+            if !isHidden, PictureFiles.isPicture(file) { files.append(file) }
         }
         files.sort { $0.utf8.lexicographicallyPrecedes($1.utf8) }
         for file in files {
