@@ -203,7 +203,7 @@ import WeakSupervision
     }
 
     @Test func whatCannotBeGuessed() throws {
-        let folder = try ManifestFolder(["a.parquet": "x", "e.csv": "", "n.csv": "a,b\n,\n", "j.jsonl": "no\n", "empty/x.png": "x"])
+        let folder = try ManifestFolder(["a.parquet": "x", "e.csv": "", "n.csv": "a,b\n,\n", "j.jsonl": "no\n", "empty/x.bin": "x"])
         func code(_ name: String) -> String? { failure { try PipelineTemplate.text(for: folder.path + "/" + name, at: "p.yaml") }?.code }
         #expect(code("a.parquet") == "init.unknown-format" && code("none") == "dataset.missing-file" && code("e.csv") == "dataset.empty")
         #expect(code("n.csv") == "init.no-text" && code("j.jsonl") == "init.unknown-format" && code("empty") == "dataset.empty")
