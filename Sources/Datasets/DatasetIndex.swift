@@ -87,8 +87,11 @@ package struct BlockContents: Hashable, Sendable {
     package var gold: GoldBlock
     /// The picture of each sample as the source has it, nil for quarantined rows; empty where the data set holds none.
     package var pictures: [ImagePayload?]
+    /// Where samples have several labels each; `gold` is unknown everywhere then.
+    package var labelSets: LabelSetBlock?
 
-    package init(samples: SampleBlock, gold: GoldBlock, pictures: [ImagePayload?] = []) {
+    package init(samples: SampleBlock, gold: GoldBlock, pictures: [ImagePayload?] = [], labelSets: LabelSetBlock? = nil) {
+        self.labelSets = labelSets
         self.samples = samples
         self.gold = gold
         self.pictures = pictures

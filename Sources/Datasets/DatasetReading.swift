@@ -88,6 +88,8 @@ private struct BlockReader {
     private var labels: [Int32] = []
     private var quarantined: [QuarantinedRow] = []
     private var pictures: [ImagePayload?] = []
+    private var cells: [LabelCell] = []
+    private var labelSet: LabelSetFormat? { index.labelSet }
 
     init(index: DatasetIndex, firstPosition: Int, count: Int) {
         self.index = index
@@ -119,7 +121,9 @@ private struct BlockReader {
 
     private mutating func add(_ row: Row, _ located: LocatedRow, stem: String) {
         var gold = GoldBlock.unknown
-        if let label = row.label, label != index.format.outOfScopeLabel {
+        if let labelSet {
+            cells += LabelCell.cells(code: row.label ?? "", count: labelSet.names.count) ?? labelSet.names.map { _ in .unknown }
+        } else if let label = row.label, label != index.format.outOfScopeLabel {
             guard let known = classIndex[label] else { return setAside(located, .unknownLabel(label)) }
             gold = known
         }
@@ -137,13 +141,15 @@ private struct BlockReader {
         quarantined.append(QuarantinedRow(position: position, place: place, code: fault.code, reason: fault.reason))
         samples.append(Sample(id: "quarantined-\(padded(position))", text: ""))
         labels.append(GoldBlock.unknown)
+        if let labelSet { cells += labelSet.names.map { _ in .unknown } }
         if index.format.kind.holdsImages { pictures.append(nil) }
     }
 
     func finish() -> BlockContents {
         BlockContents(
             samples: SampleBlock(firstPosition: firstPosition, samples: samples, quarantined: quarantined),
-            gold: GoldBlock(firstPosition: firstPosition, labels: labels), pictures: pictures)
+            gold: GoldBlock(firstPosition: firstPosition, labels: labels), pictures: pictures,
+            labelSets: labelSet.map { LabelSetBlock(firstPosition: firstPosition, labels: $0.names.count, cells: cells) })
     }
 
     /// Six digits, so that ids sort as their rows do.

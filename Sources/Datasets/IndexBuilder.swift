@@ -11,6 +11,8 @@ struct IndexBuilder {
     private var blocks: [[DatasetIndex.Segment]] = []
     private var idHashes: Set<UInt64> = []
     private var labels: [String: Int] = [:]
+    /// Rows with several labels, of which one is known at least.
+    private var labelledSets = 0
     private var duplicates: [Int] = []
     private var quarantine: [String: Int] = [:]
     private var examples: [QuarantinedRow] = []
@@ -34,6 +36,9 @@ struct IndexBuilder {
             if let id = row.id, !idHashes.insert(stableHash(id)).inserted {
                 duplicates.append(position)
                 setAside(position, located, .duplicateID(id))
+            } else if let set = format.images?.labels {
+                let cells = LabelCell.cells(code: row.label ?? "", count: set.names.count)
+                if cells?.contains(where: { $0.taught != nil }) ?? false { labelledSets += 1 }
             } else if let label = row.label, label != format.outOfScopeLabel {
                 if let declaredClasses, !declaredClasses.contains(label) {
                     setAside(position, located, .unknownLabel(label))
@@ -76,7 +81,7 @@ struct IndexBuilder {
                 "dataset.no-usable-row", "None of the \(samples) rows can be used\(first)", place: name,
                 remedy: "Check the format and the field names in the data set's manifest.")
         }
-        let names = classNames ?? DatasetIndex.sortedClassNames(Array(labels.keys))
+        let names = format.images?.labels?.names ?? classNames ?? DatasetIndex.sortedClassNames(Array(labels.keys))
         guard names.count <= DatasetIndex.classLimit else {
             throw AMAFError(
                 "dataset.too-many-classes", "The labels take \(names.count) different values", place: name,
@@ -85,7 +90,7 @@ struct IndexBuilder {
         return DatasetIndex(
             format: format, name: name, sourceDigest: digest, sourceByteCount: byteCount,
             plan: BlockPlan(samples: samples, blockSize: blockSize), blocks: blocks, blockDigests: nil, classNames: names,
-            labelledRows: labels.values.reduce(0, +), columns: columns, duplicates: duplicates,
+            labelledRows: labels.values.reduce(labelledSets, +), columns: columns, duplicates: duplicates,
             quarantine: quarantine.sorted { $0.key < $1.key }.map { DatasetIndex.QuarantineCount(code: $0.key, rows: $0.value) },
             quarantineExamples: examples)
     }

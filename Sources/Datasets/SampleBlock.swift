@@ -194,7 +194,7 @@ private func decoded<T>(_ bytes: some ContiguousBytesLike, _ body: (UnsafeRawBuf
 }
 
 extension AMAFError {
-    fileprivate static func damaged(_ what: String) -> AMAFError {
+    static func damaged(_ what: String) -> AMAFError {
         AMAFError(
             "artifact.damaged", "A \(what) contradicts itself", remedy: "The file is damaged; delete it and run again.")
     }

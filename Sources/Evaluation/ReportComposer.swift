@@ -13,7 +13,7 @@ struct ReportComposer {
         subtitle += "\(NumberText.integer(report.dataset.classes)) classes · run \(header.run)"
         if !header.startedAt.isEmpty { subtitle += " · \(header.startedAt)" }
         var document = ReportDocument(title: header.title, subtitle: subtitle)
-        document.blocks = summary() + quality() + finalLabels() + sources() + errors() + effort() + operations() + method()
+        document.blocks = summary() + quality() + labelSets() + finalLabels() + sources() + errors() + effort() + operations() + method()
         return document
     }
 

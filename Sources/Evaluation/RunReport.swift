@@ -24,6 +24,8 @@ package struct RunReport: Hashable, Sendable, Codable {
     package var supervised: [SupervisedReference] = []
     /// Two classes: the test split as scored and with a cut chosen on validation samples; nil elsewhere.
     package var binaryTests: [BinaryTestRow]?
+    /// Samples with several labels each: the main arm first; nil elsewhere.
+    package var labelSets: [LabelSetArm]?
     package var labelingFunctions: LabelingFunctions?
     package var labelModel: ModelEvidence?
     package var aggregation: ModelEvidence?

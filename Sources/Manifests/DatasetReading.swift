@@ -62,6 +62,11 @@ extension DatasetManifest {
             try format.fields.read(&fields)
         }
         if kind.holdsImages { format.images = try ImageRows(&map, kind: kind) }
+        if format.images?.labels != nil, classes != nil || format.fields.label != nil {
+            throw map.error(
+                "manifest.unused-key", "A sample has either one class or several labels, and the file asks for both", at: "format",
+                remedy: "Leave out 'classes' and 'fields: {label: …}', or the labels.")
+        }
         if let delimiter = try map.text("delimiter") { format.delimiter = delimiter }
         if let label = try map.text("out-of-scope") { format.outOfScopeLabel = label }
         (pool, test, validation) = try Self.splits(format, &map)
@@ -164,16 +169,17 @@ extension ImageRows {
     fileprivate init(_ map: inout YAMLMapping, kind: DatasetFormat.Kind) throws(AMAFError) {
         self.init()
         if kind == .chexpert {
-            guard let name = try map.text("observation"), ChexpertObservations.names.contains(name) else {
-                throw map.error(
-                    "manifest.missing-key", "'observation' names none of CheXpert's fourteen", at: "observation",
-                    remedy: "One of \(ChexpertObservations.names.joined(separator: ", ")).")
-            }
-            observation = name
+            try readObservations(&map)
             uncertain = try map.choice("uncertain") ?? uncertain
         }
         guard kind == .chexpert || kind == .imageCSV else { return }
         root = try map.text("images") ?? ""
+        hidden = try map.texts("hide")
+        if kind == .imageCSV, var part = try map.map("labels") {
+            labels = try LabelSetFormat(&part)
+            uncertain = try part.choice("uncertain") ?? uncertain
+            try part.finish()
+        }
         if var part = try map.map("where") {
             for column in part.keys { conditions.append(Condition(column: column, value: try part.text(column) ?? "")) }
             try part.finish()
@@ -190,6 +196,69 @@ extension ImageRows {
             }
             groups = GroupSplit(column: column, testShare: test, validationShare: validation)
             try part.finish()
+        }
+    }
+}
+
+extension ImageRows {
+    /// CheXpert: `observation: Pneumonia` for one class, `observations: all` or a list for labels that are annotated together.
+    private mutating func readObservations(_ map: inout YAMLMapping) throws(AMAFError) {
+        let known = ChexpertObservations.names
+        let remedy = "One of \(known.joined(separator: ", "))."
+        if map.value("observations") != nil {
+            // A word or a list: `texts` takes both.
+            let wanted = try map.texts("observations") ?? []
+            let names = wanted == ["all"] ? known : wanted
+            if let strange = names.first(where: { !known.contains($0) }) {
+                throw map.error(
+                    "manifest.unknown-label", "'\(strange)' is none of CheXpert's fourteen observations", at: "observations", remedy: remedy
+                )
+            }
+            try LabelSetFormat.check(names, map, at: "observations")
+            labels = LabelSetFormat(names: names, source: .columns, blank: try map.choice("blank") ?? .ignore)
+            return
+        }
+        guard let name = try map.text("observation"), known.contains(name) else {
+            throw map.error(
+                "manifest.missing-key", "'observation' names none of CheXpert's fourteen", at: "observation",
+                remedy: remedy + " Or 'observations: all' for all of them in one run.")
+        }
+        observation = name
+    }
+}
+
+extension LabelSetFormat {
+    /// `labels: {column: finding, separator: "|", none: No Finding, names: […]}`, or `labels: {columns: […]}` with a column each.
+    fileprivate init(_ map: inout YAMLMapping) throws(AMAFError) {
+        if let columns = try map.texts("columns") {
+            try Self.check(columns, map, at: "columns")
+            self.init(names: columns, source: .columns, blank: try map.choice("blank") ?? .ignore)
+            return
+        }
+        guard let column = try map.text("column") else {
+            throw map.missing("column", remedy: "Name the column that lists labels, or 'columns:' with one for each label.")
+        }
+        guard let names = try map.texts("names") else {
+            throw map.missing("names", remedy: "List the labels that the column may hold.")
+        }
+        try Self.check(names, map, at: "names")
+        let (separator, none) = (try map.text("separator") ?? "|", try map.text("none") ?? "")
+        guard !separator.isEmpty, !names.contains(none) else {
+            throw map.error(
+                "manifest.out-of-range", "Labels are told apart by nothing, or 'none' is a label too", at: "column",
+                remedy: "Give a 'separator', and a word for 'none' that is no label.")
+        }
+        self.init(names: names, source: .list(column: column, separator: separator, none: none))
+    }
+
+    fileprivate static func check(_ names: [String], _ map: YAMLMapping, at key: String) throws(AMAFError) {
+        if let twice = names.enumerated().first(where: { names[..<$0.offset].contains($0.element) }) {
+            throw map.error("manifest.duplicate-class", "The label '\(twice.element)' is listed twice", at: key, remedy: "List each once.")
+        }
+        guard (2...limit).contains(names.count) else {
+            throw map.error(
+                "manifest.out-of-range", "\(names.count) labels cannot be annotated together", at: key,
+                remedy: "List 2 to \(limit); one label alone is 'fields: {label: …}' or 'observation:'.")
         }
     }
 }

@@ -121,8 +121,8 @@ extension DatasetManifest {
         case .jsonl, .csv: pool.fields.label != nil
         case .textFolder, .textLines: false
         case .imageFolder, .idx, .npz: true
-        case .imageCSV: pool.fields.label != nil
-        case .chexpert: pool.images?.observation != nil
+        case .imageCSV: pool.fields.label != nil || pool.images?.labels != nil
+        case .chexpert: pool.images?.observation != nil || pool.images?.labels != nil
         }
     }
 }

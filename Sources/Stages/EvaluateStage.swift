@@ -55,6 +55,8 @@ package struct ArmEvaluation: Hashable, Sendable, Codable {
     package var labelled: Int
     package var samples: Int
     package var contradictions: Int
+    /// Where samples have several labels each; accuracies above are shares of cells then.
+    package var labelSet: LabelSetScore?
 }
 
 package struct EvaluateParameters: Hashable, Sendable, Codable {

@@ -5,7 +5,8 @@ import Primitives
 ///
 /// - Inputs: `index` (the `DatasetIndex`), `source` (the plain bytes, of which it reads the ranges of its blocks).
 /// - Outputs: `samples` (`SampleBlock`), `gold` (`GoldBlock`), `masked` (positions of quarantined rows, Int64 each),
-///   `quarantine` (the same rows with their reasons, JSON list of `QuarantinedRow`). Images are decoded to thumbnails on the way.
+///   `quarantine` (the same rows with their reasons, JSON list of `QuarantinedRow`), and `label-sets`
+///   (`LabelSetBlock`) where samples have several labels each. Images are decoded to thumbnails on the way.
 package struct IngestStage: StageExecutor {
     package static let kind = "ingest"
     package static let codeVersion = 2
@@ -31,7 +32,7 @@ package struct IngestStage: StageExecutor {
                     StageOutput("samples", contents.samples.encode()), StageOutput("gold", contents.gold.encode()),
                     StageOutput("masked", masked.bytes),
                     StageOutput("quarantine", Array(CanonicalJSON.encode(contents.samples.quarantined).utf8)),
-                ],
+                ] + (contents.labelSets.map { [StageOutput("label-sets", $0.encode())] } ?? []),
                 metrics: [
                     "rows": Double(contents.samples.samples.count), "quarantined": Double(contents.samples.quarantined.count),
                     "source_bytes_fetched": Double(reader.fetchedBytes - fetchedBefore),

@@ -92,7 +92,7 @@ extension Planner {
         }
     }
 
-    private func stages(of part: DataPart) -> (ingest: StageID, extract: StageID, project: StageID) {
+    func stages(of part: DataPart) -> (ingest: StageID, extract: StageID, project: StageID) {
         switch part {
         case .pool: (Self.ingest, Self.features, Self.projected)
         case .test: (Self.testIngest, Self.testFeatures, Self.testProjected)
@@ -100,7 +100,7 @@ extension Planner {
         }
     }
 
-    private func blockCount(of part: DataPart) -> Int {
+    func blockCount(of part: DataPart) -> Int {
         switch part {
         case .pool: index.plan.blockCount
         case .test: testIndex?.plan.blockCount ?? 0

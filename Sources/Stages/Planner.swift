@@ -87,6 +87,8 @@ package struct RunAnnotation: Hashable, Sendable, Codable {
     package var modality: String?
     /// What the classifier is, for the report.
     package var classifier: String?
+    /// Whether samples have several labels each, which `classNames` names then; nil for no.
+    package var hasLabelSets: Bool?
 
     package struct QuarantineNote: Hashable, Sendable, Codable {
         package var place: String
@@ -142,10 +144,14 @@ package struct Planner {
                 remedy: "List them under `classes:` in the data set's section of the pipeline.")
         }
         if readsImages { try imageStages() } else { textStages() }
+        try checkLabelSets()
         functionStages()
         let arms = try self.arms()
-        for arm in arms { try addStages(of: arm, isFirst: arm == arms.first) }
-        if testIndex != nil && index.labelledRows > 0 { addSupervisedReference() }
+        for arm in arms {
+            let isFirst = arm == arms.first
+            if hasLabelSets { try addLabelSetStages(of: arm, isFirst: isFirst) } else { try addStages(of: arm, isFirst: isFirst) }
+        }
+        if testIndex != nil && index.labelledRows > 0 { if hasLabelSets { addLabelSetReference() } else { addSupervisedReference() } }
 
         let annotation = RunAnnotation(
             pipeline: manifest.path, pipelineName: manifest.name, dataset: manifest.dataset.name, datasetDigest: index.sourceDigest,
@@ -156,7 +162,8 @@ package struct Planner {
             goldExamplesUsed: functions?.goldExamplesUsed ?? 0, functionNames: functions?.specs.map(\.name) ?? [],
             exports: manifest.export.map(\.rawValue), auditCount: auditCount, supervisedSamples: testIndex == nil ? 0 : index.labelledRows,
             modality: readsImages ? "image" : "text",
-            classifier: readsImages ? imageClassifierName : "multinomial logistic regression on hashed TF-IDF")
+            classifier: readsImages ? imageClassifierName : "multinomial logistic regression on hashed TF-IDF",
+            hasLabelSets: hasLabelSets ? true : nil)
         // The run is named by what it computes: submitting it twice is submitting it once.
         var hasher = DigestHasher()
         hasher.update(field: CanonicalJSON.encode(stages))
@@ -174,8 +181,8 @@ package struct Planner {
     private var askable: Int { max(1, budget - (functions?.goldExamplesUsed ?? 0)) }
     private var checkpoints: [Int] { manifest.checkpoints.map { $0.of(index.samples) }.filter { $0 > 0 && $0 < budget } }
     /// Questions of the last round that are drawn uniformly.
-    private var uniformCount: Int { min(200, askable / 10) }
-    private var auditCount: Int { manifest.review.mode == .file ? (manifest.audit?.of(index.samples) ?? 0) : 0 }
+    var uniformCount: Int { min(200, askable / 10) }
+    var auditCount: Int { manifest.review.mode == .file ? (manifest.audit?.of(index.samples) ?? 0) : 0 }
 
     private func arms() throws(AMAFError) -> [RunArm] {
         guard manifest.review.mode != .none else {

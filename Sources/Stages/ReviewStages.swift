@@ -39,7 +39,7 @@ package struct SelectForReviewParameters: Hashable, Sendable, Codable {
 /// `select-for-review`: which samples people are asked about next.
 ///
 /// - Inputs: `scores` or `features` (all blocks) where the rule needs them, `masked` (all blocks), `index`, `answers.0…`, and `samples` (all blocks) when
-///   questions are written.
+///   questions are written, with `label-scores` where samples have several labels.
 /// - Outputs: `selection` (JSON list of `Selection`), `questions` (CSV).
 package struct SelectForReviewStage: StageExecutor {
     package static let kind = "select-for-review"
@@ -50,8 +50,10 @@ package struct SelectForReviewStage: StageExecutor {
     package func run(_ task: StageTask) throws {
         let parameters = try task.parameters(as: SelectForReviewParameters.self)
         let index = try task.datasetIndex()
-        let earlier = try task.inputs.answers()
-        let asked = earlier.flatMap { $0.answers.map(\.position) + $0.skipped }
+        let asked =
+            index.labelSet == nil
+            ? try task.inputs.answers().flatMap { $0.answers.map(\.position) + $0.skipped }
+            : try task.inputs.labelAnswers().flatMap(\.asked)
         let masked = try task.maskedPositions()
         var scores: [ScoreBlock] = []
         if task.inputs.contains("scores") {
@@ -100,6 +102,10 @@ package struct SelectForReviewStage: StageExecutor {
             guard wanted.contains(where: { range.contains($0) }) else { return }
             let block = try artifact.withBytes { try SampleBlock(decoding: $0) }
             for (position, sample) in zip(block.positions, block.samples) where wanted.contains(position) { samples[position] = sample }
+        }
+        if index.labelSet != nil {
+            let scores = task.inputs.contains("label-scores") ? try task.labelScores("label-scores") : []
+            return LabelQuestions.csv(selections, samples: samples, scores: scores, names: index.classNames)
         }
         var lines = ["id,text,suggestion,reason,label"]
         for selection in selections {

@@ -10,6 +10,8 @@ package enum StageRegistry {
         ExtractImageFeaturesStage.self, FitProjectionStage.self, ProjectFeaturesStage.self, TrainDenseClassifierStage.self,
         ScoreDenseUncertaintyStage.self, ExtractNetworkFeaturesStage.self, VoteZeroShotStage.self,
         FitAggregationStage.self, AggregateStage.self, EvaluateStage.self, ExportStage.self, DiagnosticStage.self,
+        TrainLabelClassifiersStage.self, ScoreLabelsStage.self, SimulatedLabelReviewStage.self, FitLabelAggregationStage.self,
+        AggregateLabelsStage.self, EvaluateLabelsStage.self, ExportLabelsStage.self,
         StartVAEStage.self, VAESlopesStage.self, VAELocalStepsStage.self, AverageVAEStage.self, EncodeLatentsStage.self,
         FitClassPosteriorsStage.self, SynthesizeStage.self, TrainJudgeStage.self, AdmitSyntheticStage.self, AuditAugmentationStage.self,
         CompareAugmentationStage.self, AuditParaphrasesStage.self, CompareParaphrasesStage.self,

@@ -99,6 +99,11 @@ struct SampleExplanation: Encodable {
 
     init(of sample: String, preparation: Preparation, connection: CoordinatorConnection) throws {
         let (index, plan) = (preparation.index, preparation.plan)
+        guard index.labelSet == nil else {
+            throw AMAFError(
+                "explain.label-sets", "A run whose samples have several labels each cannot be explained sample by sample yet",
+                remedy: "labels.jsonl names each label's value, confidence and sources.")
+        }
         guard let arm = preparation.annotation.arms.first else {
             throw AMAFError("explain.no-arm", "The run has no arm", remedy: "Export a run of 'amaf run' or 'amaf submit'.")
         }

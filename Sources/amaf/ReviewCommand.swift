@@ -18,7 +18,8 @@ struct Review: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "import", abstract: "Hand in a filled questions file and go on with the run.",
             discussion: """
-                Rows with an empty label are skipped and not asked again. A row that names an unknown id or class refuses the whole file, so nothing \
+                Rows with an empty label are skipped and not asked again. Where samples have several labels, each has a column: 1, 0, or empty \
+                where the reader cannot say. A row that names an unknown id or class refuses the whole file, so nothing \
                 is half imported. Afterwards the run goes on until it is done or asks again (exit code 3).
                 """)
         @Argument(help: "The questions file with its column 'label' filled in.")
@@ -43,10 +44,14 @@ struct Review: ParsableCommand {
                         "review.no-run", "There is no run in this folder", place: output, remedy: "Give --output as at `amaf run`.")
                 }
                 let preparation = try Preparation(pipeline: path, scratch: "\(output)/state/data")
-                let rows = try AnswerFile.read(file, classNames: preparation.index.classNames)
+                let names = preparation.index.classNames
+                // Checked before anything is started.
+                let labelRows = preparation.index.labelSet == nil ? nil : try LabelAnswerFile.read(file, labels: names)
+                let rows = labelRows == nil ? try AnswerFile.read(file, classNames: names) : []
                 let local = LocalRun(folder: output, workers: workers, tags: "cpu", quiet: quiet)
                 let outcome = try local.carryOut(preparation, started: started) { connection in
-                    try AnswerImport(connection: connection, preparation: preparation, file: file).hand(in: rows)
+                    let answers = AnswerImport(connection: connection, preparation: preparation, file: file)
+                    if let labelRows { try answers.hand(in: labelRows) } else { try answers.hand(in: rows) }
                 }
                 try outcome.announce(json: format.json)
             }
@@ -108,6 +113,46 @@ struct AnswerImport {
     let file: String
 
     func hand(in rows: [AnswerFile.Row]) throws {
+        let open = try openQuestions()
+        var answers: [AnswerBlock.Answer] = []
+        var left = Set(open.positions.values)
+        for row in rows {
+            let position = try open.position(of: row.id, place: "\(file):\(row.line)")
+            guard let label = row.label else { continue }
+            answers.append(AnswerBlock.Answer(position: position, label: label, seconds: 0))
+            left.remove(position)
+        }
+        guard !answers.isEmpty else {
+            throw AMAFError("review.empty", "No row has a label", place: file, remedy: "Fill in the column 'label' of at least one row.")
+        }
+        try store(AnswerBlock(answers, skipped: Array(left)).encode(), of: open.stage, answers: answers.count, left: left.count)
+    }
+
+    func store(_ bytes: [UInt8], of stage: StageID, answers: Int, left: Int) throws {
+        let digest = Digest.of(bytes)
+        try connection.store(digest, bytes: bytes)
+        let result = BlockResult(
+            block: 0, outputs: [TaskOutput(name: "answers", digest: digest, byteCount: bytes.count)], metrics: ["rows": Double(answers)])
+        _ = try connection.ask(.answer(preparation.plan.id, stage, [result]))
+        Console.note("imported \(answers) answers, \(left) left empty")
+    }
+
+    /// The samples that the waiting stage asks about, by id.
+    struct OpenQuestions {
+        var stage: StageID
+        var positions: [String: Int]
+
+        func position(of id: String, place: String) throws -> Int {
+            guard let position = positions[id] else {
+                throw AMAFError(
+                    "review.unknown-sample", "Sample '\(id)' was not asked in this round (\(stage))", place: place,
+                    remedy: "Import the file that the run wrote last.")
+            }
+            return position
+        }
+    }
+
+    func openQuestions() throws -> OpenQuestions {
         let waiting = try waitingStage()
         guard let spec = preparation.plan.stages.first(where: { $0.id == waiting }), case .stage(let select, _)? = spec.inputs.first?.source
         else {
@@ -128,30 +173,7 @@ struct AnswerImport {
                 "review.damaged", "Questions and selection of \(select) do not fit together",
                 remedy: "Export the questions again with 'amaf run' or 'amaf export'.")
         }
-        let positionOf = Dictionary(zip(ids, positions), uniquingKeysWith: { first, _ in first })
-        var answers: [AnswerBlock.Answer] = []
-        var left = Set(positions)
-        for row in rows {
-            guard let position = positionOf[row.id] else {
-                throw AMAFError(
-                    "review.unknown-sample", "Sample '\(row.id)' was not asked in this round (\(waiting))", place: "\(file):\(row.line)",
-                    remedy: "Import the file that the run wrote last.")
-            }
-            guard let label = row.label else { continue }
-            answers.append(AnswerBlock.Answer(position: position, label: label, seconds: 0))
-            left.remove(position)
-        }
-        guard !answers.isEmpty else {
-            throw AMAFError("review.empty", "No row has a label", place: file, remedy: "Fill in the column 'label' of at least one row.")
-        }
-        let bytes = AnswerBlock(answers, skipped: Array(left)).encode()
-        let digest = Digest.of(bytes)
-        try connection.store(digest, bytes: bytes)
-        let result = BlockResult(
-            block: 0, outputs: [TaskOutput(name: "answers", digest: digest, byteCount: bytes.count)],
-            metrics: ["rows": Double(answers.count)])
-        _ = try connection.ask(.answer(preparation.plan.id, waiting, [result]))
-        Console.note("imported \(answers.count) answers, \(left.count) left empty")
+        return OpenQuestions(stage: waiting, positions: Dictionary(zip(ids, positions), uniquingKeysWith: { first, _ in first }))
     }
 
     private func waitingStage() throws -> StageID {

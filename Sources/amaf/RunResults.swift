@@ -134,6 +134,7 @@ struct RunResults {
             )
         }
         addArms(evaluations, to: &report)
+        addLabelSets(evaluations, to: &report)
         if let reference = try document(ArmEvaluation.self, "evaluation", of: Planner.supervisedEvaluation, in: everything),
             let accuracy = reference.testAccuracy
         {
@@ -145,6 +146,9 @@ struct RunResults {
                     testMacroF1: reference.testMacroF1)
             ]
             addBinaryTest("all gold of the pool", reference, to: &report)
+            if let score = reference.labelSet {
+                report.labelSets?.append(.init(title: "all gold of the pool", seed: nil, answers: 0, score: score))
+            }
         }
         try addFunctions(functions, everything, to: &report)
         if let (arm, evaluation) = evaluations.first(where: { $0.0.role == .main }) {
@@ -205,6 +209,16 @@ struct RunResults {
             arms[id]?.runs.append(.init(seed: arm.seed, points: points))
         }
         report.arms = order.compactMap { arms[$0] }
+    }
+
+    private func addLabelSets(_ evaluations: [(RunArm, ArmEvaluation)], to report: inout RunReport) {
+        guard annotation.hasLabelSets == true else { return }
+        report.labelSets = evaluations.compactMap { arm, evaluation in
+            evaluation.labelSet.map {
+                let noise = arm.role == .noisyReviewer ? ", reviewer with \(Text.percent(arm.errorRate, 0)) error" : ""
+                return .init(title: arm.acquisition + noise, seed: arm.seed, answers: evaluation.answersUsed, score: $0)
+            }
+        }
     }
 
     private func addFunctions(_ file: LabelingFunctionFile?, _ results: [StageID: StageResults], to report: inout RunReport) throws {
@@ -336,7 +350,7 @@ struct RunResults {
         for checkpoint in report.checkpoints {
             guard let accuracy = checkpoint.accuracy else { continue }
             let title = report.arms.first { $0.id == checkpoint.arm }?.title ?? checkpoint.arm
-            var line = "\(title): label accuracy \(Text.percent(accuracy.mean, 2))"
+            var line = "\(title): \(report.labelSets == nil ? "label" : "cell") accuracy \(Text.percent(accuracy.mean, 2))"
             if let deviation = accuracy.standardDeviation { line += " ± \(Text.fixed(deviation * 100, 2))" }
             line += " with \(Text.count(checkpoint.answersUsed)) answers (\(Text.percent(checkpoint.fraction, 0)))"
             if let unseen = checkpoint.unseenAccuracy { line += ", \(Text.percent(unseen.mean, 2)) on samples no person saw" }
@@ -351,6 +365,16 @@ struct RunResults {
             lines.append(
                 "test split, \(row.training), cut from \(row.cutFrom): \(Text.percent(row.accuracy, 2)) (95 % interval \(Text.percent(row.low)) to \(Text.percent(row.high))), F1 of '\(row.positiveClass)' \(row.f1.map { Text.fixed($0, 3) } ?? "-")"
             )
+        }
+        if let arms = report.labelSets {
+            for title in arms.map(\.title).reduce(into: [String](), { if !$0.contains($1) { $0.append($1) } }) {
+                let runs = arms.filter { $0.title == title }
+                let areas = runs.compactMap(\.score.meanTestArea)
+                guard !areas.isEmpty else { continue }
+                lines.append(
+                    "test split, \(title): mean AUROC \(Text.fixed(areas.reduce(0, +) / Double(areas.count), 3)) over \(annotation.classNames.count) labels, \(runs.count == 1 ? "one run" : "\(runs.count) seeds")"
+                )
+            }
         }
         if let audit = report.audit {
             lines.append(

@@ -47,16 +47,22 @@ package struct ImageRows: Hashable, Sendable, Codable {
     package var groups: GroupSplit?
     /// Folder that image paths of a table start at, relative to the table's own.
     package var root: String
+    /// Several labels a sample instead of one class.
+    package var labels: LabelSetFormat?
+    /// Columns that tell the labels in other words: they do not become metadata, so that no labeling function can read them.
+    package var hidden: [String]?
 
     package init(
         observation: String? = nil, uncertain: Uncertain = .ignore, conditions: [Condition] = [], groups: GroupSplit? = nil,
-        root: String = ""
+        root: String = "", labels: LabelSetFormat? = nil, hidden: [String]? = nil
     ) {
         self.observation = observation
         self.uncertain = uncertain
         self.conditions = conditions
         self.groups = groups
         self.root = root
+        self.labels = labels
+        self.hidden = hidden
     }
 }
 

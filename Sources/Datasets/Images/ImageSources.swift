@@ -131,10 +131,11 @@ struct ImageSources {
             guard format.splits.isEmpty || format.splits.contains(split) else { continue }
             let reference = texts[layout.image]
             var entry = ImagePack.Entry(id: layout.id.map { texts[$0] } ?? reference, split: split, reference: reference)
-            entry.label = layout.label(texts)
+            let label = layout.label(texts)
+            entry.label = try? label.get()
             entry.text = layout.text.map { texts[$0] } ?? ""
             entry.metadata = layout.metadata(texts)
-            if let invalid = layout.fault(texts) {
+            if case .failure(let invalid) = label {
                 try writer.append(entry, .missing(invalid))
             } else if reference.isEmpty || reference.hasPrefix("/") || reference.split(separator: "/").contains("..") {
                 // A reference comes from the data: it must not lead out of their folder.
@@ -179,6 +180,8 @@ private struct TableLayout {
     let id: Int?
     let text: Int?
     private let labelColumn: Int?
+    /// By name, where a row has several labels.
+    private let labelColumns: [String: Int]
     private let splitColumn: Int?
     private let options: ImageRows
     private let groupColumn: Int?
@@ -204,16 +207,25 @@ private struct TableLayout {
         id = try find(fields.id)
         text = columns.firstIndex(of: fields.text)
         labelColumn = try find(isChexpert ? options.observation : fields.label)
+        var labelColumns: [String: Int] = [:]
+        switch options.labels?.source {
+        case .columns: for name in options.labels?.names ?? [] { labelColumns[name] = try find(name) }
+        case .list(let column, _, _): labelColumns[column] = try find(column)
+        case nil: break
+        }
+        self.labelColumns = labelColumns
         splitColumn = try find(fields.split)
         groupColumn = try find(options.groups?.column)
         var conditions: [(Int, String)] = []
         for condition in options.conditions { conditions.append((try find(condition.column) ?? 0, condition.value)) }
         self.conditions = conditions
         // Labels, also those of other observations, are gold: no labeling function may see them.
-        let hidden = Set([image, id, text, labelColumn, splitColumn].compactMap { $0 })
+        var hidden = Set([image, id, text, labelColumn, splitColumn].compactMap { $0 }).union(labelColumns.values)
+        for column in options.hidden ?? [] { if let index = try find(column) { hidden.insert(index) } }
+        let unseen = hidden
         let observations = Set(ChexpertObservations.names)
         let isChexpert = isChexpert
-        kept = columns.enumerated().filter { !hidden.contains($0.offset) && !(isChexpert && observations.contains($0.element)) }
+        kept = columns.enumerated().filter { !unseen.contains($0.offset) && !(isChexpert && observations.contains($0.element)) }
             .map { ($0.offset, $0.element) }
     }
 
@@ -224,16 +236,17 @@ private struct TableLayout {
         return splitColumn.map { row[$0] }
     }
 
-    func label(_ row: [String]) -> String? {
-        guard let labelColumn, !row[labelColumn].isEmpty else { return nil }
-        guard isChexpert else { return row[labelColumn] }
-        return ChexpertObservations.label(row[labelColumn], uncertain: options.uncertain)
-    }
-
-    /// An observation that is none of 1, 0, −1 and blank.
-    func fault(_ row: [String]) -> RowFault? {
-        guard isChexpert, let labelColumn, ChexpertObservations.value(row[labelColumn]) == nil else { return nil }
-        return RowFault("dataset.unknown-label", "'\(row[labelColumn])' is none of 1, 0, -1 and blank")
+    /// The class, the code of all labels' cells, nil where nothing is known; or what is wrong with a cell.
+    func label(_ row: [String]) -> Result<String?, RowFault> {
+        if let labels = options.labels {
+            return labels.cells({ labelColumns[$0].map { row[$0] } ?? "" }, uncertain: options.uncertain).map { LabelCell.code($0) }
+        }
+        guard let labelColumn, !row[labelColumn].isEmpty else { return .success(nil) }
+        guard isChexpert else { return .success(row[labelColumn]) }
+        guard ChexpertObservations.value(row[labelColumn]) != nil else {
+            return .failure(RowFault("dataset.unknown-label", "'\(row[labelColumn])' is none of 1, 0, -1 and blank"))
+        }
+        return .success(ChexpertObservations.label(row[labelColumn], uncertain: options.uncertain))
     }
 
     func metadata(_ row: [String]) -> [MetadataEntry] { sorted(kept.map { MetadataEntry($0.name, row[$0.column]) }) }

@@ -41,6 +41,7 @@ struct Thumbnails {
                     QuarantinedRow(
                         position: contents.samples.firstPosition + i, place: reference, code: error.code, reason: error.message))
                 contents.gold.labels[i] = GoldBlock.unknown
+                contents.labelSets?.forget(row: i)
             }
         }
         contents.samples.quarantined.sort { $0.position < $1.position }
