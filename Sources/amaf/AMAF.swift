@@ -14,6 +14,7 @@ import Primitives
         groupedSubcommands: [
             CommandGroup(
                 name: "Annotating:", subcommands: [Init.self, Check.self, Run.self, Review.self, Export.self, Explain.self, Augment.self]),
+            CommandGroup(name: "Judging labels:", subcommands: [AuditCommand.self]),
             CommandGroup(name: "Weak supervision without a cluster:", subcommands: [LabelingFunctions.self, LabelModels.self]),
             CommandGroup(name: "Data:", subcommands: [DatasetCommand.self, SampleCommand.self]),
             CommandGroup(
