@@ -214,6 +214,8 @@ private struct FileLock {
     func release() {
         // The file goes before the lock does, so that nobody locks a file without a name.
         unlink(path)
+        // A child that is being started has the file open still.
+        flock(descriptor, LOCK_UN)
         close(descriptor)
     }
 }

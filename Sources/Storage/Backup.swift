@@ -163,5 +163,9 @@ struct CollectionLock: ~Copyable {
     /// Says that the lock was still needed here.
     borrowing func keep() {}
 
-    deinit { close(file) }
+    // As with the store's own lock: a child that is being started must not keep it.
+    deinit {
+        flock(file, LOCK_UN)
+        close(file)
+    }
 }

@@ -31,7 +31,11 @@ struct FolderLock: ~Copyable {
         self.file = file
     }
 
-    deinit { close(file) }
+    // A child that is being started has the file open until it becomes another program; closing ours alone would leave it the lock.
+    deinit {
+        flock(file, LOCK_UN)
+        close(file)
+    }
 }
 
 /// File systems on which SQLite's WAL and `flock` are not to be trusted: their locks and shared memory do not reach other
