@@ -19,12 +19,18 @@ package enum LabelModelCommand {
         /// Known labels of the matrix's own samples, for a semi-supervised fit.
         package var gold: String?
         package var discountsDependence: Bool
+        /// Reviewed labels of the samples that are labelled, which set the confidences; they must not teach the model as well.
+        package var calibrationGold: String?
+        /// A file of groups of classes that votes may name.
+        package var hierarchy: String?
 
         package init(
             matrix: String, classCount: Int? = nil, validMatrix: String? = nil, validGold: String? = nil, classBalance: ClassBalance? = nil,
             kind: LabelModelKind? = nil, applyTo: String? = nil, output: String, gold: String? = nil,
-            discountsDependence: Bool = false
+            discountsDependence: Bool = false, calibrationGold: String? = nil, hierarchy: String? = nil
         ) {
+            self.calibrationGold = calibrationGold
+            self.hierarchy = hierarchy
             self.discountsDependence = discountsDependence
             self.gold = gold
             self.matrix = matrix
@@ -51,12 +57,13 @@ package enum LabelModelCommand {
         package var predictSeconds: Double
         package var writeSeconds: Double
         package var files: [String]
+        package var calibration: PosteriorCalibration?
     }
 
-    /// Writes `model.json`, `classes.json` (names by number), `posteriors.npy` (samples × classes, float32; rows without votes hold the class balance),
-    /// `labels.csv` (item, label, confidence, covered, tied; no label where there is no vote or a tie) and, for `auto`,
-    /// `evidence.md`.
+    /// Writes `model.json`, `classes.json` (names by number), `posteriors.npy` and `labels.csv` (see `LabelModelFolder.writeLabels`), for `auto`
+    /// `evidence.md`, and with reviewed labels `calibration.json`.
     package static func fit(_ options: FitOptions) throws(AMAFError) -> FitReport {
+        if let file = options.hierarchy { return try fitHierarchy(options, file: file) }
         let clock = ContinuousClock()
         let start = clock.now
         let train = try ImportedLabelMatrix.read(options.matrix, classCount: options.classCount)
@@ -74,9 +81,7 @@ package enum LabelModelCommand {
         var trainMatrix = train.matrix
         if trainMatrix.classCount != k { trainMatrix = try ImportedLabelMatrix.read(options.matrix, classCount: k).matrix }
         guard trainMatrix.voteCount > 0 else {
-            throw AMAFError(
-                "label-model.no-votes", "No function votes on any of the \(trainMatrix.sampleCount) samples", place: options.matrix,
-                remedy: "Check that -1 is the abstention and that lines of a vote list follow a header.")
+            throw noVotes(trainMatrix.sampleCount, options.matrix)
         }
         // Packing votes for the fit is part of the fit, not of reading.
         let unpacked = clock.now
@@ -122,86 +127,43 @@ package enum LabelModelCommand {
         let target: ImportedLabelMatrix
         if let path = options.applyTo { target = try ImportedLabelMatrix.read(path, classCount: k) } else { target = train }
         guard target.matrix.functions.count == model.functions.count else {
-            throw AMAFError(
-                "label-model.other-functions",
-                "The votes to label have \(target.matrix.functions.count) functions, the model \(model.functions.count)",
-                place: options.applyTo ?? options.matrix, remedy: "Apply the same functions to both.")
+            throw otherFunctions(target.matrix.functions.count, model.functions.count, options.applyTo ?? options.matrix)
         }
         let reread = clock.now
+        let classNames = (0..<k).map { $0 < target.classNames.count ? target.classNames[$0] : "\($0)" }
+        func posteriors(_ block: LabelMatrix.Block) -> PosteriorBlock { model.posteriors(of: FitBlock(block, classCount: k), top: k) }
+        let calibration = try Self.calibration(
+            options.calibrationGold, of: target, classNames: classNames, known: options.applyTo == nil ? gold : nil, posteriors: posteriors)
+        var folder = try LabelModelFolder(options.output)
+        folder.remove(otherFiles)
+        try folder.put(model.encoded(), "model.json")
+        try folder.put(json: classNames, "classes.json")
         var predicting = Duration.zero
         var covered = 0
-        // Block by block: posteriors of many classes are never all in memory.
-        let files = try write(model, evidence, names: target, to: options.output) { block in
+        try folder.writeLabels(
+            of: target.matrix, items: target.sampleNames, classNames: classNames, balance: model.classBalance.map { Float($0) }
+        ) { block in
             let begin = clock.now
-            let posterior = model.posteriors(of: FitBlock(block, classCount: k), top: k)
+            let posterior = posteriors(block)
             predicting += begin.duration(to: clock.now)
             covered += posterior.coveredCount
-            return posterior
+            return calibration?.apply(posterior) ?? posterior
         }
+        if let evidence { try folder.put(Array(evidence.markdown.utf8), "evidence.md") }
+        if let calibration { try folder.put(json: calibration, calibrationFile) }
         return FitReport(
             samples: target.matrix.sampleCount, functions: model.functions.count, classCount: k, covered: covered, kind: model.kind,
             iterations: model.iterations, evidence: evidence,
             readSeconds: (start.duration(to: read) + fitted.duration(to: reread) - packing).seconds,
             fitSeconds: (packing + read.duration(to: fitted)).seconds,
-            predictSeconds: predicting.seconds, writeSeconds: (reread.duration(to: clock.now) - predicting).seconds, files: files)
+            predictSeconds: predicting.seconds, writeSeconds: (reread.duration(to: clock.now) - predicting).seconds, files: folder.files,
+            calibration: calibration)
     }
 
-    private static func check(_ gold: [Int?], _ k: Int, _ path: String) throws(AMAFError) {
+    static func check(_ gold: [Int?], _ k: Int, _ path: String) throws(AMAFError) {
         guard let bad = gold.first(where: { ($0 ?? 0) >= k }) else { return }
         throw AMAFError(
             "label-model.bad-gold", "The gold label \(bad ?? 0) is not one of \(k) classes", place: path, remedy: "Check --classes.")
-    }
-
-    private static func write(
-        _ model: FittedLabelModel, _ evidence: LabelModelEvidence?, names: ImportedLabelMatrix, to folder: String,
-        posterior: (LabelMatrix.Block) -> PosteriorBlock
-    ) throws(AMAFError) -> [String] {
-        let count = names.matrix.sampleCount
-        func failed(_ path: String, _ error: any Error) -> AMAFError {
-            AMAFError(
-                "label-model.unwritable", "The file cannot be written: \(error.localizedDescription)", place: path,
-                remedy: "Check the folder.")
-        }
-        func put(_ bytes: [UInt8], _ name: String) throws(AMAFError) {
-            do { try Data(bytes).write(to: URL(fileURLWithPath: "\(folder)/\(name)")) } catch { throw failed("\(folder)/\(name)", error) }
-        }
-        do { try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true) } catch {
-            throw failed(folder, error)
-        }
-        var files = ["model.json", "classes.json", "posteriors.npy", "labels.csv"]
-        try put(model.encoded(), "model.json")
-        let classNames = (0..<model.classCount).map { $0 < names.classNames.count ? names.classNames[$0] : "\($0)" }
-        guard let json = try? JSONEncoder().encode(classNames) else { preconditionFailure("names did not become JSON") }
-        try put([UInt8](json), "classes.json")
-        let balance = model.classBalance.map { Float($0) }
-        var array = try NumPyWriter(
-            path: "\(folder)/posteriors.npy", shape: [count, model.classCount], type: "<f4", itemSize: 4, entry: nil)
-        var csv = "item,label,confidence,covered,tied\n"
-        var next = 0
-        for votes in names.matrix.blocks {
-            let block = posterior(votes)
-            for _ in next..<block.firstSample { try array.append(array: balance) }
-            var dense: [Float] = []
-            dense.reserveCapacity(block.rowCount * model.classCount)
-            for row in 0..<block.rowCount {
-                let posterior = block[row]
-                dense += posterior.isCovered ? posterior.dense : balance
-                let item =
-                    names.sampleNames.isEmpty ? "\(block.firstSample + row)" : CSVText.quoted(names.sampleNames[block.firstSample + row])
-                let label = posterior.label.map { CSVText.quoted(classNames[$0]) } ?? ""
-                csv +=
-                    "\(item),\(label),\(posterior.entries.first?.probability ?? 0),\(posterior.isCovered ? 1 : 0),\(posterior.isTied ? 1 : 0)\n"
-            }
-            try array.append(array: dense)
-            next = block.samples.upperBound
-        }
-        try array.finish()
-        try put(Array(csv.utf8), "labels.csv")
-        if let evidence {
-            try put(Array(evidence.markdown.utf8), "evidence.md")
-            files.append("evidence.md")
-        }
-        return files
     }
 
     /// Known labels by row: a `.npy` vector, or CSV with one `label` a row or `item,label`; −1 and blank are unknown.
@@ -287,6 +249,9 @@ package enum LabelModelCommand {
     package static func explain(
         folder: String, matrix path: String, item: String, classes: (String, String)? = nil
     ) throws(AMAFError) -> Explanation {
+        if let bytes = FileManager.default.contents(atPath: "\(folder)/\(hierarchicalFile)") {
+            return try explainHierarchy([UInt8](bytes), folder: folder, matrix: path, item: item, classes: classes)
+        }
         guard let bytes = FileManager.default.contents(atPath: "\(folder)/model.json") else {
             throw AMAFError(
                 "label-model.missing-file", "The folder holds no fitted labels", place: folder, remedy: "Run 'amaf label-model fit' first.")
@@ -302,26 +267,15 @@ package enum LabelModelCommand {
         }
         let row = votes.sampleNames.isEmpty ? Int(item) : votes.sampleNames.firstIndex(of: item)
         guard let row, let block = votes.matrix.blocks.first(where: { $0.samples.contains(row) }) else {
-            throw AMAFError(
-                "label-model.unknown-item", "There is no sample '\(item)' among \(votes.matrix.sampleCount)", place: path,
-                remedy: votes.sampleNames.isEmpty ? "Give a row number, counted from 0." : "Give a name as in the vote list.")
+            throw unknownItem(item, votes, path)
         }
         let rows = VoteRows(block, classCount: model.classCount)
         let posterior = model.posteriors(of: rows, top: model.classCount)[row - block.firstSample]
         guard posterior.isCovered else {
-            throw AMAFError(
-                "label-model.uncovered", "No function votes on '\(item)', so there is nothing to explain", place: path,
-                remedy: "Ask for a covered sample; labels.csv says which are.")
+            throw uncovered(item, path)
         }
         var pair = (posterior.entries[0].classIndex, posterior.entries.count > 1 ? posterior.entries[1].classIndex : 0)
-        if let classes {
-            guard let first = names.firstIndex(of: classes.0), let second = names.firstIndex(of: classes.1) else {
-                throw AMAFError(
-                    "label-model.unknown-class", "'\(classes.0)' and '\(classes.1)' are not both classes", place: folder,
-                    remedy: "The classes are \(names.prefix(12).joined(separator: ", ")).")
-            }
-            pair = (first, second)
-        }
+        if let classes { pair = try places(of: classes, in: names, folder) }
         let parts = model.contributions(of: rows.votes(row: row - block.firstSample), for: pair.0, against: pair.1).map { part in
             switch part.source {
             case .classBalance: Explanation.Part(source: "class balance", vote: nil, logOdds: part.logOdds)
@@ -340,35 +294,39 @@ package enum LabelModelCommand {
 
     /// Scores a folder that `fit` wrote against gold labels.
     package static func score(folder: String, gold path: String) throws(AMAFError) -> LabelModelScore {
-        guard let modelBytes = FileManager.default.contents(atPath: "\(folder)/model.json"),
-            let data = FileManager.default.contents(atPath: "\(folder)/posteriors.npy"),
+        guard let data = FileManager.default.contents(atPath: "\(folder)/posteriors.npy"),
             let labels = FileManager.default.contents(atPath: "\(folder)/labels.csv")
         else {
             throw AMAFError(
                 "label-model.missing-file", "The folder holds no fitted labels", place: folder, remedy: "Run 'amaf label-model fit' first.")
         }
-        let model = try FittedLabelModel(decoding: [UInt8](modelBytes), place: "\(folder)/model.json")
+        let names = try classNames(folder)
+        // A hierarchical model has an even balance.
+        let balance =
+            try FileManager.default.contents(atPath: "\(folder)/model.json").map { (bytes) throws(AMAFError) in
+                try FittedLabelModel(decoding: [UInt8](bytes), place: "\(folder)/model.json").classBalance
+            } ?? names.map { _ in 1 / Double(names.count) }
         let array = try NumPyArray(npy: data, place: "\(folder)/posteriors.npy")
-        guard array.shape.count == 2, array.shape[1] == model.classCount else {
+        guard array.shape.count == 2, array.shape[1] == names.count else {
             throw AMAFError("numpy.unreadable", "The posteriors are of the shape \(array.shape)", place: folder, remedy: "Fit again.")
         }
         let rows = try CSVText.rows(String(decoding: labels, as: UTF8.self), place: "\(folder)/labels.csv").dropFirst()
         let covered = rows.map { $0.fields.count > 3 && $0.fields[3] == "1" }
-        let known = try readGold(path, items: rows.map { $0.fields[0] }, classNames: try classNames(folder), count: array.shape[0])
-        try check(known, model.classCount, path)
+        let known = try readGold(path, items: rows.map { $0.fields[0] }, classNames: names, count: array.shape[0])
+        try check(known, names.count, path)
         guard known.contains(where: { $0 != nil }) else {
             throw AMAFError(
                 "label-model.no-gold", "No gold label belongs to a sample of these labels", place: path,
                 remedy: "Name samples as in \(folder)/labels.csv, or give one label a row.")
         }
         let values = array.floats
-        let k = model.classCount
+        let k = names.count
         var block = PosteriorBlock(firstSample: 0, classCount: k)
         for row in 0..<array.shape[0] {
             let entries = (0..<k).map { Posterior.Entry(classIndex: $0, probability: values[row * k + $0]) }
                 .sorted { ($1.probability, $0.classIndex) < ($0.probability, $1.classIndex) }
             block.append(Posterior(classCount: k, entries: entries, isCovered: row < covered.count && covered[row], isTied: false))
         }
-        return LabelModelScore([block], balance: model.classBalance) { known[$0] }
+        return LabelModelScore([block], balance: balance) { known[$0] }
     }
 }

@@ -17,6 +17,10 @@ struct LabelModels: ParsableCommand {
                 MATRIX is .npy or .npz in Snorkel's convention (samples x functions, -1 abstains) or long CSV with a header and lines of \
                 item,source,label. Gold files are .npy vectors, or CSV with one label a row or item,label; -1 and blank are unknown. \
                 Written into --out: model.json, classes.json, posteriors.npy (samples x classes), labels.csv and, for auto, evidence.md.
+
+                --hierarchy lets votes name groups of classes (a domain instead of an intent). --multi-label takes item,source,label with a \
+                line for each label that a source gives ('-' for none) and fits a yes-or-no model for each label. --calibrate-with makes \
+                confidences mean what they say, from reviewed samples that did not teach the model; measure on others.
                 """)
         @Argument(help: "The votes.")
         var matrix: String
@@ -35,6 +39,12 @@ struct LabelModels: ParsableCommand {
         var model: String = "auto"
         @Flag(help: "Let functions that repeat one another share their weight; auto does so by itself.")
         var discountDependence = false
+        @Option(help: ArgumentHelp("Groups of classes: CSV of group,class, or JSON {group: [classes]}.", valueName: "file"))
+        var hierarchy: String?
+        @Flag(help: "Several labels a sample.")
+        var multiLabel = false
+        @Option(help: ArgumentHelp("Reviewed labels that set the confidences.", valueName: "file"))
+        var calibrateWith: String?
         @Option(help: ArgumentHelp("Votes to label instead of MATRIX.", valueName: "matrix"))
         var apply: String?
         @Option(name: .shortAndLong, help: "Folder to write.")
@@ -52,7 +62,8 @@ struct LabelModels: ParsableCommand {
                 let options = LabelModelCommand.FitOptions(
                     matrix: matrix, classCount: classes, validMatrix: valid, validGold: validGold, classBalance: try balance(),
                     kind: try kind(), applyTo: apply, output: out, gold: gold,
-                    discountsDependence: discountDependence)
+                    discountsDependence: discountDependence, calibrationGold: calibrateWith, hierarchy: hierarchy)
+                if multiLabel { return try fitMultiLabel(options) }
                 let report = try LabelModelCommand.fit(options)
                 if output.json { return try Console.json(Report(fit: report, peakMemoryBytes: PeakMemory.bytes)) }
                 Console.out(
@@ -86,8 +97,40 @@ struct LabelModels: ParsableCommand {
                     "\(report.kind.rawValue), \(report.iterations) steps: fit \(Text.fixed(report.fitSeconds, 3)) s, "
                         + "predict \(Text.fixed(report.predictSeconds, 3)) s, read \(Text.fixed(report.readSeconds, 3)) s, "
                         + "write \(Text.fixed(report.writeSeconds, 3)) s; peak memory \(Text.bytes(PeakMemory.bytes))")
+                if let calibration = report.calibration { Console.out(Self.text(calibration)) }
                 Console.out("wrote \(report.files.joined(separator: ", "))")
             }
+        }
+
+        private func fitMultiLabel(_ options: LabelModelCommand.FitOptions) throws {
+            let report = try LabelModelCommand.fitMultiLabel(options)
+            if output.json { return try Console.json(report) }
+            Console.out("\(out): \(Text.count(report.samples)) samples, \(report.labels.count) labels")
+            Console.out(
+                Text.table(
+                    ["label", "sources", "model", "covered", "present", calibrateWith == nil ? "" : "calibration"],
+                    report.labels.map {
+                        [
+                            $0.label, "\($0.sources)", $0.kind.rawValue, Text.count($0.covered), Text.count($0.present),
+                            $0.calibration.map { "\($0.method.name), \($0.reviewed) reviewed" } ?? "",
+                        ]
+                    }, rightAligned: [1, 3, 4]))
+            Console.out("wrote \(report.files.joined(separator: ", "))")
+        }
+
+        /// What calibration was chosen, and why.
+        private static func text(_ calibration: PosteriorCalibration) -> String {
+            guard !calibration.evidence.isEmpty else {
+                return
+                    "calibration: none, \(calibration.reviewed) reviewed samples are fewer than \(PosteriorCalibration.leastReviewed)"
+            }
+            let rows = calibration.evidence.map {
+                [
+                    "calibration " + $0.method, Text.fixed($0.logLoss, 4), Text.fixed($0.calibrationError * 100, 2),
+                    $0.method == calibration.method.name ? "chosen" : "",
+                ]
+            }
+            return Text.table(["on \(calibration.reviewed) reviewed, in five folds", "log loss", "ECE %", ""], rows, rightAligned: [1, 2])
         }
 
         private func kind() throws -> LabelModelKind? {
@@ -142,6 +185,7 @@ struct LabelModels: ParsableCommand {
 
         func run() throws {
             try reporting(json: output.json) {
+                if let scores = try LabelModelCommand.scoreMultiLabel(folder: folder, gold: gold) { return try show(scores) }
                 let score = try LabelModelCommand.score(folder: folder, gold: gold)
                 if output.json { return try Console.json(score) }
                 func row(_ name: String, _ part: LabelModelScore.Part) -> [String] {
@@ -155,6 +199,20 @@ struct LabelModels: ParsableCommand {
                         ["samples with gold", "count", "accuracy %", "F1 %", "log loss", "ECE %"],
                         [row("all", score.all), row("covered", score.covered)], rightAligned: [1, 2, 3, 4, 5]))
             }
+        }
+
+        private func show(_ scores: [LabelModelCommand.LabelScore]) throws {
+            if output.json { return try Console.json(scores) }
+            Console.out(
+                Text.table(
+                    ["label", "covered, with gold", "accuracy %", "F1 %", "log loss", "ECE %"],
+                    scores.map {
+                        let part = $0.score.covered
+                        return [
+                            $0.label, Text.count(part.rows), Text.fixed(part.accuracy * 100, 2), Text.fixed(part.f1 * 100, 2),
+                            Text.fixed(part.logLoss, 4), Text.fixed(part.calibrationError * 100, 2),
+                        ]
+                    }, rightAligned: [1, 2, 3, 4, 5]))
         }
     }
 
