@@ -1,12 +1,14 @@
-package import Datasets
+public import Datasets
 internal import Foundation
 package import Primitives
 
-/// A labeling function as code: whoever writes one in Swift conforms to this and gives it to `LabelingFunctionSet` beside the specs.
+/// A labeling function as code: whoever writes one in Swift conforms to this. Programs outside of AMAF import `WeakSupervision` and
+/// `Datasets` (the library product `LabelingFunctions`), collect votes with `LabelingFunctionVotes` and go on with `amaf label-model fit`;
+/// inside it goes to `LabelingFunctionSet` beside the specs.
 ///
 /// It is called from one thread at a time for one set, in any order of blocks, and must answer a sample the same way every time.
-package protocol LabelingFunction: Sendable {
-    /// The digest must change whenever the answers do: it keys caches and label matrices.
+public protocol LabelingFunction: Sendable {
+    /// Its version must change whenever its answers do: it keys caches and label matrices.
     var id: FunctionID { get }
 
     /// The answers on consecutive samples.
@@ -17,7 +19,7 @@ package protocol LabelingFunction: Sendable {
 }
 
 /// What one function says of consecutive samples: votes with an optional score, and faults; rows without either are abstentions.
-package struct LabelingAnswers: Sendable {
+public struct LabelingAnswers: Sendable {
     private let classCount: Int
     private let rowCount: Int
     private var rows: [UInt16] = []
@@ -28,14 +30,14 @@ package struct LabelingAnswers: Sendable {
     private var firstFault: (row: Int, error: AMAFError)?
 
     /// - Parameter classCount: of the run; a vote beyond it is a fault.
-    package init(rowCount: Int, classCount: Int) {
+    public init(rowCount: Int, classCount: Int) {
         precondition(rowCount <= PackedVotes.maximumRowCount, "\(rowCount) rows in one block")
         self.rowCount = rowCount
         self.classCount = classCount
     }
 
     /// Rows must come in ascending order over `vote` and `fault` together. A vote without a score counts as certain.
-    package mutating func vote(_ row: Int, _ classIndex: Int, score: Float? = nil) {
+    public mutating func vote(_ row: Int, _ classIndex: Int, score: Float? = nil) {
         guard (0..<classCount).contains(classIndex) else {
             fault(
                 row,
@@ -47,6 +49,13 @@ package struct LabelingAnswers: Sendable {
         add(row, Int16(classIndex))
         scores.append(score ?? 1)
         if score != nil { isScored = true }
+    }
+
+    /// The function cannot answer on this sample because something failed, which is not the same as having no opinion.
+    ///
+    /// - Parameter sentence: what failed, for whoever reads the report.
+    public mutating func fault(_ row: Int, _ sentence: String) {
+        fault(row, AMAFError("labeling-function.failed", sentence, remedy: "See what the function's author says of it."))
     }
 
     package mutating func fault(_ row: Int, _ error: AMAFError) {

@@ -1,17 +1,22 @@
 package import Primitives
 
 /// Which function a column of votes comes from: its name for people, its digest for caches.
-package struct FunctionID: Hashable, Comparable, Sendable, Codable, CustomStringConvertible {
-    package var name: String
+public struct FunctionID: Hashable, Comparable, Sendable, Codable, CustomStringConvertible {
+    public package(set) var name: String
     package var digest: Digest
+
+    /// - Parameter version: any text that changes whenever the function's answers do.
+    public init(name: String, version: String) {
+        self.init(name: name, digest: Digest.of(Array("swift-function/\(name)/\(version)".utf8)))
+    }
 
     package init(name: String, digest: Digest) {
         self.name = name
         self.digest = digest
     }
 
-    package static func < (a: FunctionID, b: FunctionID) -> Bool { (a.name, a.digest) < (b.name, b.digest) }
-    package var description: String { name }
+    public static func < (a: FunctionID, b: FunctionID) -> Bool { (a.name, a.digest) < (b.name, b.digest) }
+    public var description: String { name }
 }
 
 /// What one function said of one sample, as stored: a class index, or one of two marks below zero.
