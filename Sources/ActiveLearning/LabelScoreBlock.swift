@@ -26,22 +26,24 @@ package struct LabelScoreBlock: Hashable, Sendable {
         return value < 0 ? nil : value
     }
 
-    /// One score an image, for policies that choose images: a person who opens one answers all of its labels, so an image is worth the
-    /// mean over labels of what each label's question is worth.
+    /// One score an image, for policies that choose images: a person who opens one answers all of its labels.
+    ///
+    /// Margin and `top` are of the image's hardest question, the label with p nearest ½; with the mean margin over labels, images with many
+    /// findings are asked about, and what is learned of the frequent labels suffers. The entropy is the mean over labels, for those who
+    /// want that. A label without an opinion says nothing about which image to take.
     ///
     /// - Parameter entropy: −p ln p − (1 − p) ln (1 − p).
-    /// - Returns: a block whose margin is the mean over labels of |2p − 1|, whose entropy is the mean entropy, and whose `top` and `second`
-    ///   are the two most uncertain labels, so that dealing over "predicted classes" deals over labels. A label without an opinion is as
-    ///   uncertain as can be.
+    /// - Returns: a block whose `top` and `second` are the two hardest labels, so that dealing over "predicted classes" deals over labels.
     package func combined(entropy: (Float) -> Float) -> ScoreBlock {
         let scores = (0..<rows).map { row -> SampleScore in
-            var (sum, entropies): (Float, Float) = (0, 0)
+            var entropies: Float = 0
+            var spoken = 0
             var (top, second) = (0, min(1, labels - 1))
             var (best, next): (Float, Float) = (2, 2)
             for label in 0..<labels {
-                let p = self[row: row, label] ?? 0.5
+                guard let p = self[row: row, label] else { continue }
                 let margin = abs(2 * p - 1)
-                sum += margin
+                spoken += 1
                 entropies += entropy(p)
                 if margin < best {
                     (second, next, top, best) = (top, best, label, margin)
@@ -49,10 +51,10 @@ package struct LabelScoreBlock: Hashable, Sendable {
                     (second, next) = (label, margin)
                 }
             }
-            let margin = sum / Float(labels)
+            let margin = min(best, 1)
             return SampleScore(
                 top: top, second: second, topProbability: (1 + margin) / 2, secondProbability: (1 - margin) / 2,
-                entropy: entropies / Float(labels))
+                entropy: spoken > 0 ? entropies / Float(spoken) : 0)
         }
         return ScoreBlock(firstPosition: firstPosition, classes: labels, scores: scores)
     }

@@ -55,6 +55,8 @@ package struct GroupAudit: Hashable, Sendable, Codable {
         package var low: String
         /// The class at which they do; nil where no class is meant.
         package var className: String?
+        /// The same difference of the true labels where the gap is one of predicted rates: groups that truly differ should.
+        package var truth: Double?
     }
     package var column: String
     /// Most frequent first.
@@ -230,9 +232,17 @@ private struct GroupComparison {
             func list(_ groups: [Int]) -> String { groups.map { names[$0] }.joined(separator: ", ") }
             return GroupAudit.Gap(
                 value: gap.value, interval: intervals[kind], chance: chance[kind].mean, p: chance[kind].p, high: list(gap.high),
-                low: list(gap.low), className: gap.classIndex.map { classNames[$0] })
+                low: list(gap.low), className: gap.classIndex.map { classNames[$0] }, truth: kind == 2 ? trueDifference(gap) : nil)
         }
         return (gap(0), gap(1), gap(2), gap(3))
+    }
+
+    private func trueDifference(_ gap: Found) -> Double? {
+        guard let c = gap.classIndex, let high = gap.high.first, let low = gap.low.first,
+            let a = Self.share(counted.truths[high][c], counted.samples[high]),
+            let b = Self.share(counted.truths[low][c], counted.samples[low])
+        else { return nil }
+        return a - b
     }
 
     /// The difference of a resample between the groups that the gap was found at.

@@ -71,6 +71,9 @@ package struct RankedScores: Sendable {
         }
     }
 
+    /// Whether any score differs from another: a constant puts nothing in order.
+    package var ranks: Bool { order.first?.score != order.last?.score }
+
     /// Nil without both kinds.
     package var area: Double? { area(weights: [Int](repeating: 1, count: order.count)) }
 

@@ -210,7 +210,8 @@ enum AuditText {
             let interval = gap.interval.map { "\(Text.fixed($0.low * 100, 1)) to \(Text.fixed($0.high * 100, 1))" } ?? "–"
             rows.append([
                 "  " + name, Text.fixed(gap.value * 100, 1), interval, Text.fixed(gap.chance * 100, 1), Text.fixed(gap.p, 3),
-                "\(gap.high) against \(gap.low)" + (gap.className.map { ", '\($0)'" } ?? ""),
+                "\(gap.high) against \(gap.low)" + (gap.className.map { ", '\($0)'" } ?? "")
+                    + (gap.truth.map { " (truly \(Text.fixed($0 * 100, 1)))" } ?? ""),
             ])
         }
         lines.append(

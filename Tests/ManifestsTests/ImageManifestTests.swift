@@ -53,7 +53,30 @@ import Testing
         #expect(failure { try load(text.replacing("test: valid", with: "validation: train")) }?.code == "manifest.test-in-pool")
     }
 
-    @Test(arguments: ["pneumonia-mnist", "fashion-mnist", "chest-xray", "chest-xray-notes", "chexpert"])
+    @Test func severalLabelsASample() throws {
+        let chexpert =
+            "name: x\ndataset:\n  format: chexpert\n  data: CheXpert\n  observations: all\n  blank: zeros\n  splits: {pool: train}\n"
+        let all = try #require(try load(chexpert).dataset.pool.images?.labels)
+        #expect(all.names == ChexpertObservations.names && all.source == .columns && all.blank == .zeros)
+        let some = try load(chexpert.replacing("all", with: "[Edema, Fracture]"))
+        #expect(some.dataset.pool.images?.labels?.names == ["Edema", "Fracture"] && some.dataset.hasGold)
+        #expect(failure { try load(chexpert.replacing("all", with: "[Edema, Gout]")) }?.code == "manifest.unknown-label")
+        #expect(failure { try load(chexpert.replacing("all", with: "[Edema, Edema]")) }?.code == "manifest.duplicate-class")
+        #expect(failure { try load(chexpert.replacing("all", with: "[Edema]")) }?.code == "manifest.out-of-range")
+
+        let table = Self.table.replacing(
+            "fields: {image: file, label: finding}", with: "fields: {image: file}\n  hide: [report]\n  labels: LABELS")
+        func labels(_ text: String) throws -> ImageRows? { try load(table.replacing("LABELS", with: text)).dataset.pool.images }
+        let listed = try #require(try labels("{column: finding, none: No Finding, names: [Edema, Mass]}"))
+        #expect(listed.labels?.source == .list(column: "finding", separator: "|", none: "No Finding") && listed.hidden == ["report"])
+        #expect(try labels("{columns: [Edema, Mass], uncertain: zeros}")?.uncertain == .zeros)
+        #expect(failure { try labels("{column: finding}") }?.code == "manifest.missing-key")
+        #expect(failure { try labels("{column: finding, none: Mass, names: [Edema, Mass]}") }?.code == "manifest.out-of-range")
+        let both = Self.table.replacing("  where:", with: "  labels: {columns: [Edema, Mass]}\n  where:")
+        #expect(failure { try load(both) }?.code == "manifest.unused-key")
+    }
+
+    @Test(arguments: ["pneumonia-mnist", "fashion-mnist", "chest-xray", "chest-xray-notes", "chest-xray-findings", "chexpert"])
     func shippedPipelines(name: String) throws {
         let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent().path
         let manifest = try PipelineManifest.load("\(root)/configs/pipelines/\(name).yaml")

@@ -116,7 +116,8 @@ package struct EvaluateLabelsStage: StageExecutor {
                 scored.append((Double(p), truth))
             }
         }
-        return RankedScores(scored).area
+        let ranked = RankedScores(scored)
+        return ranked.ranks ? ranked.area : nil
     }
 
     private func judgeFinals(
@@ -225,10 +226,11 @@ package struct EvaluateLabelsStage: StageExecutor {
         let intervals = GroupBootstrap(groups: groups, resamples: resamples, seed: seed).intervals { weights in
             let all = weights.reduce(0, +)
             let right = zip(weights, hits).reduce(0) { $0 + ($1.1 ? $1.0 : 0) }
-            return [ranked.area(weights: weights), all > 0 ? Double(right) / Double(all) : nil]
+            return [ranked.ranks ? ranked.area(weights: weights) : nil, all > 0 ? Double(right) / Double(all) : nil]
         }
         return LabelSetScore.Test(
-            known: scored.count, present: scored.count { $0.isPositive }, right: scored.count - wrong, area: ranked.area,
+            known: scored.count, present: scored.count { $0.isPositive }, right: scored.count - wrong,
+            area: ranked.ranks ? ranked.area : nil,
             areaInterval: intervals[0], accuracyInterval: intervals[1],
             f1: 2 * truePositives + wrong > 0 ? Double(2 * truePositives) / Double(2 * truePositives + wrong) : nil)
     }
