@@ -132,10 +132,13 @@ extension Scheduler {
         }
         if let tag = runs[r].stages[s].prefers, !workers[w].tags.contains(tag), let since = runs[r].stages[s].preferenceSince {
             let until = since + runs[r].stages[s].preferenceDelay
-            if now < until {
+            // A chain of stages would else wait out the delay at each link.
+            let isVain = runs[r].vainPreferences.contains(tag) && !workers.contains { $0.isPlaceable && $0.tags.contains(tag) }
+            if now < until, !isVain {
                 wakeForPlacement(r, s, at: until)
                 return .prefersTag(tag, until: until)
             }
+            if now >= until, !runs[r].vainPreferences.contains(tag) { runs[r].vainPreferences.append(tag) }
         }
         if runs[r].stages[s].sharedBytes >= Self.sharedBytesWorthWaiting, let since = runs[r].stages[s].readySince,
             !runs[r].stages[s].sharedHolders.contains(w)

@@ -147,6 +147,8 @@ struct RunTable: Hashable, Sendable {
     var isPaused = false
     var isListedDirty = false
     var isNew = false
+    /// Preferred tags that one of its stages waited for in vain: the next does not wait again while no worker has them.
+    var vainPreferences: [Int] = []
 }
 
 /// A grant that is alive.

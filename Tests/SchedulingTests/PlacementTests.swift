@@ -29,6 +29,25 @@ import Testing
         #expect(cluster.laterAnswer(to: token).grants.count == 1)
     }
 
+    @Test func aChainOfStagesWaitsOnceForAPreferredTag() {
+        var cluster = Cluster()
+        let placement = StagePlacement(prefers: "gpu", preferenceDelay: .seconds(5))
+        cluster.join("c")
+        cluster.send(
+            .submitted(
+                plan(
+                    stage("a", blocks: 1, placement: placement), stage("b", blocks: 1, reads: [("a", .allBlocks)], placement: placement),
+                    stage("c", blocks: 1, reads: [("b", .allBlocks)], placement: placement))))
+        #expect(cluster.obtain("c", within: .milliseconds(4800)).isEmpty)
+        _ = cluster.finish("c", cluster.obtain("c", within: .milliseconds(300))[0])
+        // Nobody has the tag, and the run has waited for it.
+        _ = cluster.finish("c", cluster.obtain("c", within: .zero)[0])
+        // Somebody has it now.
+        cluster.join("g", tags: ["gpu"])
+        #expect(cluster.obtain("c", within: .milliseconds(300)).isEmpty)
+        #expect(cluster.obtain("g", within: .zero).first?.stage == "c")
+    }
+
     @Test func aPreferredWorkerThatComesInTimeHasTheWorkAtOnce() {
         var cluster = Cluster()
         cluster.join("c")
