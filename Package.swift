@@ -133,7 +133,7 @@ let rooms: [Room] = [
     tests(
         "StagesTests",
         ["Primitives", "Kernels", "Datasets", "NeuralNetworks", "Models", "WeakSupervision", "Augmentation", "Scheduling", "Stages"]),
-    tests("ProcessTests", ["Primitives", "Datasets"]),
+    tests("ProcessTests", ["Primitives", "Kernels", "Datasets", "NeuralNetworks", "Models"]),
     // Sees what another package sees: public declarations and no others.
     Room(name: "OutsideTests", kind: .outsideTest, rooms: ["Datasets", "WeakSupervision"], packages: [], ownsCDoor: true),
 ]

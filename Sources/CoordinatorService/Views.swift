@@ -140,6 +140,8 @@ package struct TaskLine: Codable {
     package var worker: String?
     package var attempts: Int
     package var error: String?
+    /// Digests of what it made, by name.
+    package var outputs: [String: String]?
 
     init(_ row: TaskRow, plan: RunPlan) {
         stage = plan.stages[row.stage].id.rawValue
@@ -149,5 +151,6 @@ package struct TaskLine: Codable {
         worker = row.worker?.rawValue
         attempts = row.attempts
         error = row.error?.description
+        outputs = row.result.map { Dictionary($0.outputs.map { ($0.name, $0.digest.hex) }, uniquingKeysWith: { first, _ in first }) }
     }
 }

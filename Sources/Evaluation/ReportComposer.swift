@@ -156,6 +156,7 @@ struct ReportComposer {
         }
         if !report.supervised.isEmpty { blocks.append(.table(supervisedTable())) }
         if let rows = report.binaryTests, !rows.isEmpty { blocks.append(.table(binaryTestTable(rows))) }
+        blocks += augmentation()
         if let audit = report.audit {
             blocks.append(
                 .paragraph(

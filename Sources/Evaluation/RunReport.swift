@@ -26,6 +26,8 @@ package struct RunReport: Hashable, Sendable, Codable {
     package var binaryTests: [BinaryTestRow]?
     /// Samples with several labels each: the main arm first; nil elsewhere.
     package var labelSets: [LabelSetArm]?
+    /// What synthetic samples were made, and what they changed; nil where none were asked for.
+    package var augmentation: Augmentation?
     package var labelingFunctions: LabelingFunctions?
     package var labelModel: ModelEvidence?
     package var aggregation: ModelEvidence?

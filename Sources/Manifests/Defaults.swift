@@ -7,6 +7,7 @@ package import WeakSupervision
 package struct Defaults: Hashable, Sendable {
     package var blockSize = BlockPlan.defaultBlockSize
     package var features = FeatureSettings()
+    package var vae = VAESettings()
     package var labelModel = LabelModelKind.logLinear
     /// Rounds of block tasks that the label model is fitted in; nil fits it in one task.
     package var labelModelRounds: Int?

@@ -12,6 +12,7 @@ extension Defaults {
     mutating func read(_ map: inout YAMLMapping) throws(AMAFError) {
         blockSize = try map.integer("block-size", in: 16...65_536) ?? blockSize
         if var part = try map.map("features") { try features.read(&part) }
+        if var part = try map.map("vae") { try vae.read(&part) }
         if let node = map.value("label-model") {
             // `label-model: auto` or `label-model: {model: log-linear, rounds: 20}`.
             labelModelRounds = nil
@@ -119,7 +120,8 @@ extension ImageFeatureSettings {
         components = try map.integer("components", in: 1...1024) ?? components
         network = try map.choice("network") ?? network
         model = try map.existingPath("model") ?? model
-        if (network == nil) != (model == nil) {
+        // The run trains a VAE of its own where none is named.
+        if (network == nil) != (model == nil), network != .vae {
             throw map.error(
                 "manifest.missing-key", "A network needs the folder of its model, and a model's folder the kind of network", at: "model",
                 remedy: "Write both: 'network: clip' and 'model: FOLDER'.")

@@ -39,11 +39,14 @@ extension PipelineManifest {
         stages = StageSwitches()
         let stagesNode = map.value("stages")
         if let node = stagesNode { try stages.read(YAMLMapping(node, in: document, name: "stages")) }
+        vae = knobs.vae
+        augmentation = try AugmentationSettings(&map)
         labelModelRounds = knobs.labelModelRounds
         (blockSize, features, labelModel, classifier) = (knobs.blockSize, knobs.features, knobs.labelModel, knobs.classifier)
         (acquisition, control, review, noisyReviewer) = (knobs.acquisition, knobs.control, knobs.review, knobs.noisyReviewer)
         (seeds, checkpoints, audit, export) = (knobs.seeds, knobs.checkpoints, knobs.audit, knobs.export)
         (numerics, priority, weight) = (knobs.numerics, knobs.priority, knobs.weight)
+        try limitPool(&map)
         try map.finish()
         try switchOffWhatHasNoInput(map)
         try checkRelations(map)
@@ -95,6 +98,7 @@ extension PipelineManifest {
     }
 
     private func checkRelations(_ map: YAMLMapping) throws(AMAFError) {
+        try checkAugmentation(map)
         if review.mode == .simulated, !dataset.hasGold {
             throw map.error(
                 "manifest.no-gold", "A simulated reviewer answers from gold labels, and the data set names no label field", at: "review",

@@ -14,6 +14,10 @@ package struct PipelineManifest: Hashable, Sendable, Codable {
     package var stages: StageSwitches
     package var blockSize: Int
     package var features: FeatureSettings
+    /// The VAE that the run trains where `features` or `augmentation` need one.
+    package var vae: VAESettings
+    /// Synthetic samples for the last classifier; nil for none.
+    package var augmentation: AugmentationSettings?
     package var labelModel: LabelModelKind
     /// Rounds of block tasks that the label model is fitted in; nil fits it in one task.
     package var labelModelRounds: Int?
@@ -66,7 +70,11 @@ package struct ImageFeatureSettings: Hashable, Sendable, Codable {
     /// Principal components kept.
     package var components: Int
     /// In place of `parts`: a network whose weights lie in a folder as public hubs lay them out.
-    package enum Network: String, Hashable, Sendable, Codable, CaseIterable { case clip, resnet }
+    package enum Network: String, Hashable, Sendable, Codable, CaseIterable {
+        case clip, resnet
+        /// A VAE's encoder: of a model's folder, or of the run's own `vae`.
+        case vae
+    }
     package var network: Network?
     /// Of config.json, model.safetensors and, for sentences, merges.txt; resolved.
     package var model: String?

@@ -181,6 +181,9 @@ struct NumberRange: CustomStringConvertible {
     /// [0, 1): a rate of errors.
     static let rate = NumberRange(description: "at least 0 and less than 1", example: "0.05") { $0 >= 0 && $0 < 1 }
 
+    /// Degrees.
+    static let angle = NumberRange(description: "from 0 to 180", example: "15") { $0 >= 0 && $0 <= 180 }
+
     private init(description: String, example: String, allows: @escaping @Sendable (Double) -> Bool) {
         self.description = description
         self.example = example

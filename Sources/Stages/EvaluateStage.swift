@@ -57,6 +57,11 @@ package struct ArmEvaluation: Hashable, Sendable, Codable {
     package var contradictions: Int
     /// Where samples have several labels each; accuracies above are shares of cells then.
     package var labelSet: LabelSetScore?
+    /// By class, in their order: how often people gave it as an answer; and on the test split, where there is one, how many there are and
+    /// what share of them the last classifier recognises.
+    package var answersByClass: [Int]
+    package var testSupport: [Int]
+    package var testRecall: [Double]
 }
 
 package struct EvaluateParameters: Hashable, Sendable, Codable {
@@ -73,7 +78,7 @@ package struct EvaluateParameters: Hashable, Sendable, Codable {
 ///   `posterior`, as far as the plan has them. Outputs: `evaluation` (JSON `ArmEvaluation`).
 package struct EvaluateStage: StageExecutor {
     package static let kind = "evaluate"
-    package static let codeVersion = 1
+    package static let codeVersion = 2
 
     package init() {}
 
@@ -86,7 +91,8 @@ package struct EvaluateStage: StageExecutor {
 
         var evaluation = ArmEvaluation(
             points: [], finalUnseen: 0, testSamples: 0, answersUsed: parameters.goldExamplesUsed, reviewSeconds: 0, bySource: [],
-            labelled: 0, samples: 0, contradictions: 0)
+            labelled: 0, samples: 0, contradictions: 0, answersByClass: [Int](repeating: 0, count: classNames.count), testSupport: [],
+            testRecall: [])
         var answered: [Int: Int] = [:]
         // The classifier of round r was trained on the answers of the rounds before it.
         for round in 0...rounds.count {
@@ -98,6 +104,7 @@ package struct EvaluateStage: StageExecutor {
             guard round < rounds.count else { break }
             for answer in rounds[round].answers {
                 answered[answer.position] = answer.label
+                evaluation.answersByClass[answer.label] += 1
                 evaluation.reviewSeconds += Double(answer.seconds)
             }
             evaluation.answersUsed += rounds[round].answers.count
@@ -117,6 +124,8 @@ package struct EvaluateStage: StageExecutor {
             evaluation.testAccuracy = confusion.accuracy
             evaluation.testMacroF1 = confusion.macroF1().value
             evaluation.testSamples = confusion.total
+            let byClass = confusion.perClass()
+            (evaluation.testSupport, evaluation.testRecall) = (byClass.map(\.support), byClass.map(\.recall))
             if classNames.count == 2 { evaluation.testCuts = try binaryTest(task, scores, gold: testGold, positiveClass: classNames[1]) }
         }
         if task.inputs.contains("audit") { evaluation.audit = try audit(task) }

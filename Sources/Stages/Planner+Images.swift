@@ -17,15 +17,7 @@ extension Planner {
 
     var readsImages: Bool { index.format.kind.holdsImages }
 
-    /// Networks are quicker where there is a GPU; any box will do, and soon.
-    private static let prefersGPU = StagePlacement(prefers: "gpu", preferenceDelay: .seconds(3))
-
     var votesZeroShot: Bool { readsImages && artifacts.zeroShotPrompts != nil && artifacts.modelWeights != nil }
-
-    private var modelInputs: [StageInput] {
-        guard let configuration = artifacts.modelConfiguration, let weights = artifacts.modelWeights else { return [] }
-        return [artifact("model.config", configuration), artifact("model.weights", weights)]
-    }
 
     /// CLIP's votes, as one more source beside labeling functions.
     mutating func zeroShotVotes() -> [StageID] {
@@ -39,7 +31,7 @@ extension Planner {
         return [stage]
     }
 
-    private func plainFeatures() throws(AMAFError) -> PlainImageFeatures {
+    func plainFeatures() throws(AMAFError) -> PlainImageFeatures {
         let settings = manifest.features.images
         return try PlainImageFeatures(
             parts: settings.parts.map { $0 == .pixels ? .pixels : .gradients }, side: settings.side, cell: settings.cell,
@@ -48,7 +40,9 @@ extension Planner {
 
     var imageClassifierName: String {
         let settings = manifest.features.images
-        let parts = settings.network.map { "\($0.rawValue) features" } ?? settings.parts.map(\.rawValue).joined(separator: " and ")
+        let parts =
+            settings.network.map { $0 == .vae ? "a VAE's encodings" : "\($0.rawValue) features" }
+            ?? settings.parts.map(\.rawValue).joined(separator: " and ")
         return "kernel ridge regression on \(manifest.features.images.components) principal components of \(parts)"
     }
 
@@ -71,11 +65,10 @@ extension Planner {
             let (ingestStage, extractStage, projectStage) = stages(of: part)
             let blocks = blockCount(of: part)
             add(ingestStage, IngestStage.kind, parameters: ingest, blocks: blocks, inputs)
-            if let network = manifest.features.images.network {
+            if part == .pool, trainsVAE { try vaeStages() }
+            if let networkFeatures {
                 add(
-                    extractStage, ExtractNetworkFeaturesStage.kind,
-                    parameters: CanonicalJSON.encode(NetworkFeaturesParameters(network: network == .clip ? .clip : .resnet)),
-                    blocks: blocks,
+                    extractStage, ExtractNetworkFeaturesStage.kind, parameters: CanonicalJSON.encode(networkFeatures), blocks: blocks,
                     [same("samples", ingestStage)] + inputs + modelInputs, placement: Self.prefersGPU)
             } else {
                 add(extractStage, ExtractImageFeaturesStage.kind, parameters: features, blocks: blocks, [same("samples", ingestStage)])
@@ -108,12 +101,15 @@ extension Planner {
         }
     }
 
-    var denseTrainParameters: String {
+    var denseTrainParameters: String { denseTrainParameters(syntheticWeight: nil) }
+
+    func denseTrainParameters(syntheticWeight: Double?) -> String {
         let settings = manifest.classifier
         return CanonicalJSON.encode(
             TrainDenseClassifierParameters(
                 kernel: KernelClassifier.Configuration(
-                    width: Float(settings.kernelWidth), ridge: settings.ridge, landmarks: settings.landmarks)))
+                    width: Float(settings.kernelWidth), ridge: settings.ridge, landmarks: settings.landmarks),
+                syntheticWeight: syntheticWeight.map { Float($0) }))
     }
 
     var denseTrainInputs: [StageInput] { [whole("features", Self.projected), whole("projection", Self.projection), indexInput] }

@@ -21,6 +21,11 @@ extension Planner {
                 place: manifest.path,
                 remedy: "Leave out 'labeling-functions' and 'zero-shot', or fit their votes with 'amaf label-model fit --multi-label'.")
         }
+        if manifest.augmentation != nil {
+            throw AMAFError(
+                "plan.labels-with-augmentation", "Synthetic samples inherit one class; this data set has several labels a sample",
+                place: manifest.path, remedy: "Leave out 'augmentation'.")
+        }
         if let name = index.classNames.first(where: { LabelQuestions.fixedColumns.contains($0) }) {
             throw AMAFError(
                 "plan.label-name", "A label cannot be called '\(name)': the questions file has a column of that name", place: manifest.path,

@@ -54,9 +54,10 @@ package struct Planner {
         try checkLabelSets()
         functionStages()
         let arms = try self.arms()
-        for arm in arms {
-            let isFirst = arm == arms.first
-            if hasLabelSets { try addLabelSetStages(of: arm, isFirst: isFirst) } else { try addStages(of: arm, isFirst: isFirst) }
+        if hasLabelSets {
+            for arm in arms { try addLabelSetStages(of: arm, isFirst: arm == arms.first) }
+        } else {
+            try addStages(of: arms)
         }
         if testIndex != nil && index.labelledRows > 0 { if hasLabelSets { addLabelSetReference() } else { addSupervisedReference() } }
 
@@ -70,7 +71,7 @@ package struct Planner {
             exports: manifest.export.map(\.rawValue), auditCount: auditCount, supervisedSamples: testIndex == nil ? 0 : index.labelledRows,
             modality: readsImages ? "image" : "text",
             classifier: readsImages ? imageClassifierName : "multinomial logistic regression on hashed TF-IDF",
-            hasLabelSets: hasLabelSets ? true : nil)
+            hasLabelSets: hasLabelSets ? true : nil, syntheticWeight: manifest.augmentation?.weight)
         // The run is named by what it computes: submitting it twice is submitting it once.
         var hasher = DigestHasher()
         hasher.update(field: CanonicalJSON.encode(stages))
@@ -107,6 +108,8 @@ package struct Planner {
                 id: id, kind: kind, codeVersion: version, parameters: parameters, blocks: blocks, inputs: inputs, placement: placement,
                 performer: performer, samples: range?.samples ?? 0, blockSize: range?.blockSize ?? 0))
     }
+
+    mutating func add(_ specs: [StageSpec]) { stages += specs }
 
     func same(_ name: String, _ stage: StageID) -> StageInput {
         StageInput(name, from: .stage(stage, output: name), reach: .sameBlock)

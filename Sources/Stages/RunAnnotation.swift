@@ -42,7 +42,11 @@ package struct PlanArtifacts: Hashable, Sendable {
 
 /// One variant inside a run: a seed, an acquisition policy and a reviewer.
 package struct RunArm: Hashable, Sendable, Codable {
-    package enum Role: String, Hashable, Sendable, Codable { case main, control, noisyReviewer }
+    package enum Role: String, Hashable, Sendable, Codable {
+        case main, control, noisyReviewer
+        /// The main arm's questions and answers, and a last classifier without synthetic samples.
+        case withoutAugmentation
+    }
     package var role: Role
     package var seed: UInt64
     package var acquisition: String
@@ -83,6 +87,8 @@ package struct RunAnnotation: Hashable, Sendable, Codable {
     package var classifier: String?
     /// Whether samples have several labels each, which `classNames` names then; nil for no.
     package var hasLabelSets: Bool?
+    /// Of synthetic samples: what one counts in the classifier's loss; nil where none are made.
+    package var syntheticWeight: Double?
 
     package struct QuarantineNote: Hashable, Sendable, Codable {
         package var place: String

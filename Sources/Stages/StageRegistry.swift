@@ -13,7 +13,8 @@ package enum StageRegistry {
         TrainLabelClassifiersStage.self, ScoreLabelsStage.self, SimulatedLabelReviewStage.self, FitLabelAggregationStage.self,
         AggregateLabelsStage.self, EvaluateLabelsStage.self, ExportLabelsStage.self,
         StartVAEStage.self, VAESlopesStage.self, VAELocalStepsStage.self, AverageVAEStage.self, EncodeLatentsStage.self,
-        FitClassPosteriorsStage.self, SynthesizeStage.self, TrainJudgeStage.self, AdmitSyntheticStage.self, AuditAugmentationStage.self,
+        FitClassPosteriorsStage.self, SynthesizeStage.self, PackPicturesStage.self, PackAnswersStage.self,
+        ExtractSyntheticFeaturesStage.self, TrainJudgeStage.self, AdmitSyntheticStage.self, AuditAugmentationStage.self,
         CompareAugmentationStage.self, AuditParaphrasesStage.self, CompareParaphrasesStage.self,
     ]
 

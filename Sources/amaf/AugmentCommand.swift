@@ -136,7 +136,7 @@ struct AugmentImages: ParsableCommand {
             var builder = AugmentationPlan(
                 artifacts, placement: prefers.map { StagePlacement(prefers: $0) } ?? StagePlacement())
             let checkpoint = try builder.train(training)
-            if !trainOnly { synthesize(&builder, training, loaded, rows: rows, from: checkpoint) }
+            if !trainOnly { try synthesize(&builder, training, loaded, rows: rows, from: checkpoint) }
             let plan = builder.run(named: "augment-images")
             if !quiet {
                 Console.note(
@@ -168,10 +168,13 @@ struct AugmentImages: ParsableCommand {
 
     private func synthesize(
         _ builder: inout AugmentationPlan, _ training: VAETraining, _ loaded: ImageFiles.Loaded, rows: [Int], from checkpoint: StageID
-    ) {
+    ) throws {
         let classes = loaded.classNames.count
         var counts = [Int](repeating: 0, count: classes)
         for row in rows { counts[Int(loaded.labels.values[row])] += 1 }
+        guard counts.contains(where: { $0 > 1 }) else {
+            throw AMAFError("augmentation.no-classes", "No class has two labelled images", remedy: "Give labels, or --train-only.")
+        }
         let allotment: SynthesisAllotment
         if samples > 0 {
             let parts = method.flatMap { method in (0..<classes).filter { counts[$0] > 1 }.map { (method, $0) } }

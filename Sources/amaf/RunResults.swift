@@ -31,13 +31,12 @@ struct RunResults {
         return found
     }
 
-    private func output(_ name: String, of stage: StageID, in results: [StageID: StageResults]) throws -> [UInt8]? {
+    func output(_ name: String, of stage: StageID, in results: [StageID: StageResults]) throws -> [UInt8]? {
         guard let output = results[stage]?.results.first?.outputs.first(where: { $0.name == name }) else { return nil }
         return try connection.fetch(output.digest)
     }
 
-    private func document<T: Decodable>(_ type: T.Type, _ name: String, of stage: StageID, in results: [StageID: StageResults]) throws -> T?
-    {
+    func document<T: Decodable>(_ type: T.Type, _ name: String, of stage: StageID, in results: [StageID: StageResults]) throws -> T? {
         guard let bytes = try output(name, of: stage, in: results) else { return nil }
         return try CanonicalJSON.decode(type, from: bytes, what: name)
     }
@@ -154,6 +153,7 @@ struct RunResults {
         if let (arm, evaluation) = evaluations.first(where: { $0.0.role == .main }) {
             try addMain(arm, evaluation, everything, to: &report)
         }
+        try addAugmentation(evaluations, everything, to: &report)
         addOperations(status, run, everything, processes, walls, to: &report)
         report.summarise()
         return report
@@ -181,18 +181,15 @@ struct RunResults {
         var arms: [String: RunReport.Arm] = [:]
         for (arm, evaluation) in evaluations {
             if arm.role == .main { addBinaryTest("\(arm.acquisition), seed \(arm.seed)", evaluation, to: &report) }
-            let id = arm.role == .noisyReviewer ? "\(arm.acquisition)-error-\(Text.fixed(arm.errorRate * 100, 1))" : arm.acquisition
+            let (id, title) = name(of: arm)
             if arms[id] == nil {
                 order.append(id)
                 let reviewer: RunReport.Reviewer =
                     annotation.reviewMode == "file"
                     ? .people(count: 1) : .simulated(errorRate: arm.errorRate, secondsPerItem: annotation.secondsPerItem)
-                let title =
-                    arm.role == .noisyReviewer
-                    ? "\(arm.acquisition), reviewer with \(Text.percent(arm.errorRate, 0)) error" : arm.acquisition
+                let isCompared = arm.role == .main || arm.role == .withoutAugmentation
                 arms[id] = .init(
-                    id: id, title: title, acquisition: arm.acquisition, reviewer: reviewer, control: arm.role == .main ? control : nil,
-                    runs: [])
+                    id: id, title: title, acquisition: arm.acquisition, reviewer: reviewer, control: isCompared ? control : nil, runs: [])
             }
             var points = evaluation.points.enumerated().map { round, point in
                 RunReport.BudgetPoint(
@@ -218,6 +215,19 @@ struct RunResults {
                 let noise = arm.role == .noisyReviewer ? ", reviewer with \(Text.percent(arm.errorRate, 0)) error" : ""
                 return .init(title: arm.acquisition + noise, seed: arm.seed, answers: evaluation.answersUsed, score: $0)
             }
+        }
+    }
+
+    private func name(of arm: RunArm) -> (id: String, title: String) {
+        switch arm.role {
+        case .main: (arm.acquisition, annotation.syntheticWeight == nil ? arm.acquisition : "\(arm.acquisition), with synthetic samples")
+        case .control: (arm.acquisition, arm.acquisition)
+        case .noisyReviewer:
+            (
+                "\(arm.acquisition)-error-\(Text.fixed(arm.errorRate * 100, 1))",
+                "\(arm.acquisition), reviewer with \(Text.percent(arm.errorRate, 0)) error"
+            )
+        case .withoutAugmentation: ("\(arm.acquisition)-without-augmentation", "\(arm.acquisition), without synthetic samples")
         }
     }
 
@@ -359,6 +369,12 @@ struct RunResults {
         for reference in report.supervised {
             lines.append(
                 "classifier trained on all gold: \(Text.percent(reference.testAccuracy, 2)) on \(Text.count(reference.testSamples)) test samples"
+            )
+        }
+        for effect in report.augmentation?.effects ?? [] {
+            let p = effect.p.map { ", p \(Text.fixed($0, 4))" } ?? ""
+            lines.append(
+                "synthetic samples, \(effect.measure): \(Text.percent(effect.without.mean, 2)) without, \(Text.percent(effect.with.mean, 2)) with\(p)"
             )
         }
         for row in report.binaryTests ?? [] {

@@ -18,6 +18,9 @@ import WeakSupervision
         var other = Defaults()
         other.blockSize = 32
         other.features = FeatureSettings(buckets: 512, wordNgrams: nil, charNgrams: nil)
+        other.vae = VAESettings()
+        (other.vae.latent, other.vae.hidden, other.vae.beta, other.vae.epochs, other.vae.batch) = (3, 4, 5, 6, 70)
+        (other.vae.learningRate, other.vae.mode, other.vae.replicas, other.vae.stepsPerRound, other.vae.seed) = (8, .local, 9, 10, 11)
         other.labelModel = .majority
         other.classifier = ClassifierSettings(epochs: 77, l2: 9)
         other.acquisition = .random
@@ -51,7 +54,7 @@ import WeakSupervision
         other.scheduler.maximumUncommittedBytes = 9
         // A knob that is added to the code must be added here and to the file.
         let knobs = [Mirror(reflecting: other).children.count, Mirror(reflecting: other.scheduler).children.count]
-        #expect(knobs == [17, 17])
+        #expect(knobs == [18, 17])
         #expect(try Defaults.load(repository + "/configs/defaults.yaml", over: other) == Defaults())
     }
 

@@ -38,13 +38,21 @@ enum ImagePack {
     struct Writer {
         private let out: FileWriter
         private(set) var rows = 0
+        /// How many rows of a class may still come.
+        private var left: [String: Int]
 
-        init(_ path: String) throws(AMAFError) {
+        /// - Parameter limits: rows of a class at most; those after it are passed over.
+        init(_ path: String, limits: [String: Int] = [:]) throws(AMAFError) {
+            left = limits
             out = try FileWriter(path)
             try out.write(ImagePack.magic)
         }
 
         mutating func append(_ entry: Entry, _ payload: Entry.Payload) throws(AMAFError) {
+            if let label = entry.label, let more = left[label] {
+                guard more > 0 else { return }
+                left[label] = more - 1
+            }
             var row = ByteWriter()
             row.write(entry.id)
             row.write(UInt8(entry.label == nil ? 0 : 1))

@@ -51,11 +51,14 @@ package struct ImageRows: Hashable, Sendable, Codable {
     package var labels: LabelSetFormat?
     /// Columns that tell the labels in other words: they do not become metadata, so that no labeling function can read them.
     package var hidden: [String]?
+    /// So many rows of a class at most, the first ones; of classes that are not named, all. For pilots, and for long tails made on purpose.
+    package var limits: [String: Int]?
 
     package init(
         observation: String? = nil, uncertain: Uncertain = .ignore, conditions: [Condition] = [], groups: GroupSplit? = nil,
-        root: String = "", labels: LabelSetFormat? = nil, hidden: [String]? = nil
+        root: String = "", labels: LabelSetFormat? = nil, hidden: [String]? = nil, limits: [String: Int]? = nil
     ) {
+        self.limits = limits
         self.observation = observation
         self.uncertain = uncertain
         self.conditions = conditions

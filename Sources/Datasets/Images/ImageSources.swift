@@ -15,7 +15,7 @@ struct ImageSources {
 
     /// - Parameter path: of a folder, archive or table, as the format has it.
     func write(_ path: String, isFolder: Bool, to pack: String) throws(AMAFError) {
-        var writer = try ImagePack.Writer(pack)
+        var writer = try ImagePack.Writer(pack, limits: options.limits ?? [:])
         switch format.kind {
         case .imageFolder: try folder(path, isFolder: isFolder, into: &writer)
         case .idx: try arrays(try IDXFiles.splits(path, isFolder: isFolder, wanted: format.splits), into: &writer)

@@ -66,23 +66,31 @@ package struct KernelClassifier: Hashable, Sendable {
     /// - Parameters:
     ///   - x: (n, columns)
     ///   - targets: (n, classes) probabilities of the classes, ones and zeros for answers of people.
+    ///   - weights: (n) what each example counts in the loss Σ wᵢ (yᵢ − fᵢ)² + λ |f|²; all of them 1 by default.
+    ///   - judged: so many of the first examples set t; all by default. Synthetic examples come after them: they were made to be likely.
     ///   - unit: `PrincipalComponents.medianSquaredDistance`.
     package static func fit(
-        _ x: [Float], targets: [Float], classes: Int, unit: Float, _ configuration: Configuration, on device: any ComputeDevice
+        _ x: [Float], targets: [Float], weights: [Float]? = nil, judged: Int? = nil, classes: Int, unit: Float,
+        _ configuration: Configuration, on device: any ComputeDevice
     ) throws(AMAFError) -> KernelClassifier {
         let n = targets.count / classes
+        let w = weights?.map(Double.init) ?? [Double](repeating: 1, count: n)
+        precondition(w.count == n && w.allSatisfy { $0 > 0 }, "\(w.count) weights for \(n) examples")
+        let total = w.reduce(0, +)
         precondition(n > 0 && targets.count == n * classes && x.count.isMultiple(of: n), "\(x.count) values, \(targets.count) targets")
         let columns = x.count / n
         let gamma = configuration.width / unit
         let y = targets.map { 2 * Double($0) - 1 }
-        let bias = (0..<classes).map { c in (0..<n).reduce(0.0) { $0 + y[$1 * classes + c] } / Double(n) }
-        let problem = Problem(x: x, y: y, bias: bias, n: n, classes: classes, columns: columns, gamma: gamma, ridge: configuration.ridge)
-        let (points, weights, left) =
+        let bias = (0..<classes).map { c in (0..<n).reduce(0.0) { $0 + w[$1] * y[$1 * classes + c] } / total }
+        let problem = Problem(
+            x: x, y: y, w: w, bias: bias, n: n, judged: min(n, judged ?? n), classes: classes, columns: columns, gamma: gamma,
+            ridge: configuration.ridge)
+        let (points, coefficients, left) =
             n <= configuration.landmarks
             ? try problem.exact(on: device) : try problem.reduced(to: configuration.landmarks, on: device)
         return KernelClassifier(
             classes: classes, columns: columns, gamma: gamma, sharpness: Float(problem.sharpness(left)), bias: bias.map(Float.init),
-            points: points, weights: weights.map(Float.init))
+            points: points, weights: coefficients.map(Float.init))
     }
 
     // MARK: Coding
@@ -132,8 +140,11 @@ package struct KernelClassifier: Hashable, Sendable {
 private struct Problem {
     let x: [Float]
     let y: [Double]
+    let w: [Double]
     let bias: [Double]
     let n: Int
+    /// So many of the first rows are scored without themselves.
+    let judged: Int
     let classes: Int
     let columns: Int
     let gamma: Float
@@ -157,7 +168,7 @@ private struct Problem {
 
     func exact(on device: any ComputeDevice) throws(AMAFError) -> Solution {
         var k = kernel(x, x, on: device).map(Double.init)
-        for i in 0..<n { k[i * n + i] = 1 + ridge }
+        for i in 0..<n { k[i * n + i] = 1 + ridge / w[i] }
         guard let factor = SymmetricSolver.cholesky(k, n) else { throw Self.notDefinite }
         let diagonal = SymmetricSolver.inverseDiagonal(factor, n)
         var weights = [Double](repeating: 0, count: n * classes)
@@ -170,7 +181,7 @@ private struct Problem {
                 left[i].scores[c] = y[i * classes + c] - alpha[i] / diagonal[i]
             }
         }
-        return (x, weights, left)
+        return (x, weights, Array(left.prefix(judged)))
     }
 
     func reduced(to m: Int, on device: any ComputeDevice) throws(AMAFError) -> Solution {
@@ -180,19 +191,24 @@ private struct Problem {
             let row = i * n / m
             points += x[row * columns..<(row + 1) * columns]
         }
-        // (Φᵀ Φ + λ K) α = Φᵀ (y − b), Φ (n, m), summed over chunks in order.
+        // (Φᵀ W Φ + λ K) α = Φᵀ W (y − b), Φ (n, m), summed over chunks in order.
         var normal = kernel(points, points, on: device).map { ridge * Double($0) }
         for i in 0..<m { normal[i * m + i] += 1e-6 * Double(n) }
         var right = [[Double]](repeating: [Double](repeating: 0, count: m), count: classes)
         let products = DenseProducts(on: device)
         for start in stride(from: 0, to: n, by: 1024) {
             let rows = start..<min(n, start + 1024)
-            let phi = kernel(Array(x[rows.lowerBound * columns..<rows.upperBound * columns]), points, on: device)
+            var phi = kernel(Array(x[rows.lowerBound * columns..<rows.upperBound * columns]), points, on: device)
+            let roots = rows.map { Float(w[$0].squareRoot()) }
+            if roots.contains(where: { $0 != 1 }) {
+                for i in roots.indices { for j in 0..<m { phi[i * m + j] *= roots[i] } }
+            }
             let gram = products.gram(phi, columns: m)
             for i in normal.indices { normal[i] += Double(gram[i]) }
             for (i, row) in rows.enumerated() {
                 for c in 0..<classes {
-                    let target = y[row * classes + c] - bias[c]
+                    // Φ is √W Φ by now.
+                    let target = (y[row * classes + c] - bias[c]) * Double(roots[i])
                     for j in 0..<m { right[c][j] += Double(phi[i * m + j]) * target }
                 }
             }
@@ -209,13 +225,13 @@ private struct Problem {
     private func leftOut(
         _ points: [Float], _ weights: [Double], _ factor: [Double], _ m: Int, on device: any ComputeDevice
     ) -> [(row: Int, scores: [Double])] {
-        let judged = min(n, Self.judgedLimit)
-        let rows = (0..<judged).map { $0 * n / judged }
+        let count = min(judged, Self.judgedLimit)
+        let rows = (0..<count).map { $0 * judged / count }
         let phi = kernel(rows.flatMap { x[$0 * columns..<($0 + 1) * columns] }, points, on: device).map(Double.init)
         return rows.enumerated().map { i, row in
             let features = Array(phi[i * m..<(i + 1) * m])
             let half = SymmetricSolver.forward(factor, m, features)
-            let leverage = min(half.reduce(0) { $0 + $1 * $1 }, 0.999)
+            let leverage = min(w[row] * half.reduce(0) { $0 + $1 * $1 }, 0.999)
             let scores = (0..<classes).map { c in
                 let f = (0..<m).reduce(0.0) { $0 + features[$1] * weights[$1 * classes + c] }
                 return bias[c] + (f - leverage * (y[row * classes + c] - bias[c])) / (1 - leverage)

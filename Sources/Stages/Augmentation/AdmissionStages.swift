@@ -33,6 +33,11 @@ package struct TrainJudgeStage: StageExecutor {
         let parameters = try task.parameters(as: JudgeParameters.self)
         let images = try task.storedImages("images")
         let rows = try task.positions("positions", of: images.count)
+        guard !rows.isEmpty else {
+            throw AMAFError(
+                "augmentation.too-few", "There is no labelled image to judge synthetic ones by",
+                remedy: "Ask for more answers, or leave 'augmentation' out.")
+        }
         let set = try task.imageSet(rows, images: images, labels: try task.storedImages("labels"))
         let judge = try Perceptron.trained(
             parameters.network, on: set, targets: VAETrainer.oneHot(set.labels ?? [], classes: parameters.network.classes),
@@ -64,12 +69,13 @@ package struct AdmitParameters: Codable, Hashable, Sendable {
 
 /// `admit-synthetic`: each method's samples judged as a batch and one by one, and those that may be learned from.
 ///
-/// - Inputs: `images`, `labels`, `positions`, `held-out` (rows that nothing was trained on), `judge`, `synthetic` (all blocks).
-/// - Outputs: `admission` (JSON, a report for each method), `images` and `labels` (IDX), `origins.csv` (method and parents),
-///   `sheet.png` (a row of real images, then rows of each method).
+/// - Inputs: `images`, `labels`, `positions`, `held-out` (rows that nothing was trained on), `judge`, `synthetic` (all blocks), `identities`.
+/// - Outputs: `admission` (JSON, a report for each method), `unjudged` (JSON, methods with too few samples for any statement: refused),
+///   `admitted` (`SyntheticBlock`, parents as rows of the training set), `images` and `labels` (IDX), `origins.csv` (method and parents by
+///   their identities), `sheet.png` (a row of real images, then rows of each method).
 package struct AdmitSyntheticStage: StageExecutor {
     package static let kind = "admit-synthetic"
-    package static let codeVersion = 1
+    package static let codeVersion = 2
     package init() {}
 
     package func run(_ task: StageTask) throws {
@@ -85,6 +91,7 @@ package struct AdmitSyntheticStage: StageExecutor {
         let chosen = order.prefix(parameters.realLimit).sorted().map { rows[$0] }
         let real = try task.imageSet(chosen, images: images, labels: labels)
         let heldOut = try task.imageSet(try task.positions("held-out", of: images.count), images: images, labels: labels)
+        let names = try task.positions("identities", of: images.count)
 
         var samples: [SyntheticSample] = []
         try task.inputs.forEach("synthetic") { _, artifact in
@@ -102,13 +109,18 @@ package struct AdmitSyntheticStage: StageExecutor {
         let kept = judged.kept.map { samples[$0] }
         var origins = "image,label,method,parents\r\n"
         for (i, sample) in kept.enumerated() {
-            origins += "\(i),\(sample.top),\(sample.method.rawValue),\(sample.parents.map { String(rows[$0]) }.joined(separator: "+"))\r\n"
+            origins +=
+                "\(i),\(sample.top),\(sample.method.rawValue),\(sample.parents.map { String(names[rows[$0]]) }.joined(separator: "+"))\r\n"
         }
         let sheet = Self.sheet(samples, real: real, parameters)
         try task.emit(
             block: 0,
             [
                 StageOutput("admission", Array(CanonicalJSON.encode(judged.reports).utf8)),
+                StageOutput("unjudged", Array(CanonicalJSON.encode(judged.unjudged).utf8)),
+                StageOutput(
+                    "admitted",
+                    SyntheticBlock(classes: parameters.judge.classes, pixels: parameters.height * parameters.width, samples: kept).encode()),
                 StageOutput(
                     "images", IDXFile(shape: [kept.count, parameters.height, parameters.width], values: kept.flatMap(\.image)).encode()),
                 StageOutput("labels", IDXFile(shape: [kept.count], values: kept.map { UInt8($0.top) }).encode()),
@@ -147,6 +159,7 @@ struct SyntheticJudge {
     private let realLabels: [Int]
     private let heldOut: FeatureRows
     private let heldOutLabels: [Int]
+    /// Of a feature row.
     private let width: Int
 
     init(judge: Perceptron, real: ImageSet, heldOut: ImageSet, counts: [Int], policy: AdmissionPolicy) throws {
@@ -160,9 +173,15 @@ struct SyntheticJudge {
         heldOutLabels = heldOut.labels ?? []
     }
 
-    /// - Returns: a report for each method, and the samples that may be learned from, ascending.
-    func judge(_ samples: [SyntheticSample], seed: UInt64) throws -> (reports: [AdmissionReport], kept: [Int]) {
-        var (reports, kept): ([AdmissionReport], [Int]) = ([], [])
+    /// Reports by method, methods that nothing could be said of with the reason, and the samples that may be learned from, ascending.
+    struct Verdicts {
+        var reports: [AdmissionReport] = []
+        var unjudged: [String: String] = [:]
+        var kept: [Int] = []
+    }
+
+    func judge(_ samples: [SyntheticSample], seed: UInt64) throws(AMAFError) -> Verdicts {
+        var verdicts = Verdicts()
         for method in SynthesisMethod.allCases {
             let places = samples.indices.filter { samples[$0].method == method }
             if places.isEmpty { continue }
@@ -172,10 +191,18 @@ struct SyntheticJudge {
                 real: real, realLabels: realLabels, heldOut: heldOut, heldOutLabels: heldOutLabels,
                 synthetic: FeatureRows(width: width, values: seen.features),
                 probabilities: seen.probabilities, samples: mine, realCounts: counts)
-            let (report, chosen) = try Admission.judge(evidence, method: method.rawValue, policy: policy, seed: seed, on: SlotDevice.shared)
-            reports.append(report)
-            kept += chosen.map { places[$0] }
+            do throws(AMAFError) {
+                let (report, chosen) = try Admission.judge(
+                    evidence, method: method.rawValue, policy: policy, seed: seed, on: SlotDevice.shared)
+                verdicts.reports.append(report)
+                verdicts.kept += chosen.map { places[$0] }
+            } catch {
+                // What cannot be judged is not learned from, and stops nothing else.
+                guard error.code == "augmentation.too-few" else { throw error }
+                verdicts.unjudged[method.rawValue] = error.message
+            }
         }
-        return (reports, kept.sorted())
+        verdicts.kept.sort()
+        return verdicts
     }
 }

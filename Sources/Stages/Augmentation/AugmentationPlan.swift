@@ -29,18 +29,57 @@ package struct AugmentationArtifacts: Hashable, Sendable {
     package var all: [Digest] { [images, labels] + [positions, heldOut, testImages, testLabels].compactMap { $0 } }
 }
 
+/// Where the stages of a training and a synthesis find their data: uploaded artifacts, or what earlier stages of the run make.
+package struct AugmentationSources: Hashable, Sendable {
+    package typealias Source = StageInput.Source
+    package var images: Source
+    package var labels: Source?
+    package var positions: Source?
+    package var heldOut: Source?
+    package var testImages: Source?
+    package var testLabels: Source?
+    /// What the rows of `images` are called in the data set (`RowNumbers`); nil where a row is its own name.
+    package var identities: Source?
+    /// What to make (`SynthesisAllotment` as JSON) where only the run finds out; the plan's own is then the most that it can be.
+    package var allotment: Source?
+
+    package init(images: Source, labels: Source? = nil, positions: Source? = nil) {
+        self.images = images
+        self.labels = labels
+        self.positions = positions
+    }
+
+    init(_ artifacts: AugmentationArtifacts) {
+        func source(_ digest: Digest?) -> Source? { digest.map { .artifacts([$0]) } }
+        images = .artifacts([artifacts.images])
+        labels = source(artifacts.labels)
+        positions = source(artifacts.positions)
+        heldOut = source(artifacts.heldOut)
+        testImages = source(artifacts.testImages)
+        testLabels = source(artifacts.testLabels)
+    }
+}
+
 /// Turns a training and a synthesis into stages. Pure: the same inputs give the same plan, name and all.
 package struct AugmentationPlan {
-    private let artifacts: AugmentationArtifacts
+    private let sources: AugmentationSources
     private let placement: StagePlacement
+    /// Before the names of synthesis and admission, which a run has one of for each arm.
+    private let prefix: String
     package private(set) var stages: [StageSpec] = []
 
     package init(_ artifacts: AugmentationArtifacts, placement: StagePlacement = StagePlacement()) {
-        self.artifacts = artifacts
+        self.init(AugmentationSources(artifacts), placement: placement)
+    }
+
+    package init(_ sources: AugmentationSources, prefix: String = "", placement: StagePlacement = StagePlacement()) {
+        self.sources = sources
+        self.prefix = prefix
         self.placement = placement
     }
 
     package static let admission = StageID("admit-synthetic")
+    package static func admission(_ prefix: String) -> StageID { StageID(prefix + "admit-synthetic") }
     package static let comparison = StageID("compare-augmentation")
     package static let audit = StageID("audit-augmentation")
     private static func digits(_ n: Int, _ width: Int) -> String {
@@ -86,9 +125,9 @@ package struct AugmentationPlan {
                 contributions = [whole("weights", stage)]
             }
             var inputs = [before] + contributions
-            if round.endsEpoch, let images = artifacts.testImages {
-                inputs.append(artifact("test-images", images))
-                if let labels = artifacts.testLabels { inputs.append(artifact("test-labels", labels)) }
+            if round.endsEpoch, let images = sources.testImages {
+                inputs.append(read("test-images", images))
+                if let labels = sources.testLabels { inputs.append(read("test-labels", labels)) }
             }
             add(
                 name, AverageVAEStage.kind,
@@ -103,20 +142,23 @@ package struct AugmentationPlan {
     package mutating func synthesize(
         _ synthesis: SynthesisParameters, images: Int, from checkpoint: StageID, judge: JudgeParameters, policy: AdmissionPolicy
     ) {
-        let (latents, posteriors, made) = (StageID("encode-latents"), StageID("fit-class-posteriors"), StageID("synthesize"))
-        let (judging, data) = (StageID("train-judge"), self.data(labels: true))
+        func stage(_ name: String) -> StageID { StageID(prefix + name) }
+        let (latents, posteriors, made) = (stage("encode-latents"), stage("fit-class-posteriors"), stage("synthesize"))
+        let (judging, data) = (stage("train-judge"), self.data(labels: true))
         let encoding = EncodeLatentsParameters(network: synthesis.network, images: images, blockSize: synthesis.latentBlockSize)
         add(
             latents, EncodeLatentsStage.kind, encoding, blocks: encoding.plan.blockCount, data + [whole("checkpoint", checkpoint)])
         add(posteriors, FitClassPosteriorsStage.kind, [String: String](), blocks: 1, [whole("latents", latents)])
         add(
             made, SynthesizeStage.kind, synthesis, blocks: synthesis.plan.blockCount,
-            data + [whole("checkpoint", checkpoint), whole("latents", latents), whole("posteriors", posteriors)])
+            data + [whole("checkpoint", checkpoint), whole("latents", latents), whole("posteriors", posteriors)]
+                + (sources.allotment.map { [read("allotment", $0)] } ?? []))
         add(judging, TrainJudgeStage.kind, judge, blocks: 1, data)
         var inputs = data + [whole("judge", judging), whole("synthetic", made)]
-        if let held = artifacts.heldOut { inputs.append(artifact("held-out", held)) }
+        if let held = sources.heldOut { inputs.append(read("held-out", held)) }
+        if let identities = sources.identities { inputs.append(read("identities", identities)) }
         add(
-            Self.admission, AdmitSyntheticStage.kind,
+            Self.admission(prefix), AdmitSyntheticStage.kind,
             AdmitParameters(
                 judge: judge.network, policy: policy, height: synthesis.network.height, width: synthesis.network.width,
                 seed: synthesis.seed), blocks: 1, inputs)
@@ -124,14 +166,13 @@ package struct AugmentationPlan {
 
     /// Adds the audit of a long tail over seeds.
     package mutating func audit(_ parameters: AuditParameters) {
-        guard let images = artifacts.testImages, let labels = artifacts.testLabels else {
+        guard let labels = sources.labels, let testImages = sources.testImages, let testLabels = sources.testLabels else {
             preconditionFailure("an audit without test images")
         }
         add(
             Self.audit, AuditAugmentationStage.kind, parameters, blocks: parameters.seeds.count,
             [
-                artifact("images", artifacts.images), artifact("labels", artifacts.labels), artifact("test-images", images),
-                artifact("test-labels", labels),
+                read("images", sources.images), read("labels", labels), read("test-images", testImages), read("test-labels", testLabels),
             ], leaseLimit: 1)
         add(Self.comparison, CompareAugmentationStage.kind, parameters, blocks: 1, [whole("arms", Self.audit)])
     }
@@ -157,10 +198,13 @@ package struct AugmentationPlan {
     }
 
     private func data(labels: Bool) -> [StageInput] {
-        var inputs = [artifact("images", artifacts.images)]
-        if labels { inputs.append(artifact("labels", artifacts.labels)) }
-        if let positions = artifacts.positions { inputs.append(artifact("positions", positions)) }
+        var inputs = [read("images", sources.images)]
+        if labels, let labels = sources.labels { inputs.append(read("labels", labels)) }
+        if let positions = sources.positions { inputs.append(read("positions", positions)) }
         return inputs
+    }
+    private func read(_ name: String, _ source: AugmentationSources.Source) -> StageInput {
+        StageInput(name, from: source, reach: .allBlocks)
     }
     private func artifact(_ name: String, _ digest: Digest) -> StageInput {
         StageInput(name, from: .artifacts([digest]), reach: .allBlocks)

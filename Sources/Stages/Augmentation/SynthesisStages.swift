@@ -18,7 +18,8 @@ package struct EncodeLatentsParameters: Codable, Hashable, Sendable {
     package var plan: BlockPlan { BlockPlan(samples: images, blockSize: blockSize) }
 }
 
-/// `encode-latents`: where each training image lies in the latent space.
+/// `encode-latents`: where each training image lies in the latent space. Blocks beyond the last image are empty: a run does not know
+/// beforehand how many samples people will have answered.
 ///
 /// - Inputs: `images`, `labels`, `positions`, `checkpoint`. Outputs: `latents` (`LatentRows`).
 package struct EncodeLatentsStage: StageExecutor {
@@ -32,7 +33,11 @@ package struct EncodeLatentsStage: StageExecutor {
         let (images, labels) = (try task.storedImages("images"), try task.storedLabels("labels"))
         let rows = try task.positions("positions", of: images.count)
         for block in task.blocks {
-            let range = parameters.plan.range(ofBlock: block)
+            let range = parameters.plan.range(ofBlock: block).clamped(to: 0..<rows.count)
+            guard !range.isEmpty else {
+                try task.emit(block: block, [StageOutput("latents", LatentRows(width: parameters.network.latent).encode())])
+                continue
+            }
             let set = try task.imageSet(range.map { rows[$0] }, images: images, labels: labels)
             let x = SlotDevice.shared.tensor(set.floats(0..<set.count), [set.count, set.pixels])
             let (mean, logVariance) = network.encode(x, classes: network.oneHot(set.labels))
@@ -61,10 +66,7 @@ package struct FitClassPosteriorsStage: StageExecutor {
             gatherer?.add(block)
             rows += block.count
         }
-        guard let posteriors = gatherer?.posteriors(), !posteriors.classes.isEmpty else {
-            throw AMAFError(
-                "augmentation.no-classes", "No class has two labelled images", remedy: "Give labels, or leave augmentation out.")
-        }
+        guard let posteriors = gatherer?.posteriors() else { preconditionFailure("a training set of no blocks") }
         try task.emit(block: 0, [StageOutput("posteriors", posteriors.encode())], metrics: ["rows": Double(rows)])
     }
 }
@@ -97,14 +99,20 @@ package struct SynthesisParameters: Codable, Hashable, Sendable {
 /// `synthesize`: new images, each with its parents and the label they hand down. It reads training images only, so no sample
 /// can descend from anything else.
 ///
-/// - Inputs: `images`, `labels`, `positions`, `checkpoint`, `latents` (all blocks), `posteriors`. Outputs: `synthetic` (`SyntheticBlock`).
+/// - Inputs: `images`, `labels`, `positions`, `checkpoint`, `latents` (all blocks), `posteriors`, and `allotment` where the parameters only
+///   say how much it can be at most. Outputs: `synthetic` (`SyntheticBlock`).
 package struct SynthesizeStage: StageExecutor {
     package static let kind = "synthesize"
     package static let codeVersion = 1
     package init() {}
 
     package func run(_ task: StageTask) throws {
-        let parameters = try task.parameters(as: SynthesisParameters.self)
+        var parameters = try task.parameters(as: SynthesisParameters.self)
+        let plan = parameters.plan
+        if task.inputs.contains("allotment") {
+            parameters.allotment = try CanonicalJSON.decode(
+                SynthesisAllotment.self, from: try task.inputs.single("allotment").bytes, what: "allotment")
+        }
         let network = try task.network(parameters.network)
         let posteriors = try ClassPosteriors(decoding: try task.inputs.single("posteriors").bytes)
         let maker = Synthesizer(network: network, posteriors: posteriors, parameters: parameters)
@@ -113,7 +121,7 @@ package struct SynthesizeStage: StageExecutor {
         let latents = try task.inputs.digests("latents")
         for block in task.blocks {
             try task.checkCancellation()
-            let samples = try maker.make(parameters.plan.range(ofBlock: block)) { position in
+            let samples = try maker.make(plan.range(ofBlock: block).clamped(to: 0..<parameters.allotment.count)) { position in
                 let digest = latents[position / parameters.latentBlockSize]
                 let encoded = try task.cache.object("latents", digest, cost: { $0.count * $0.width * 8 }) {
                     try LatentRows(decoding: try task.inputs.artifact(digest).bytes)

@@ -8,14 +8,20 @@ import WeakSupervision
 /// What `train-dense-classifier` is told.
 package struct TrainDenseClassifierParameters: Hashable, Sendable, Codable {
     package var kernel: KernelClassifier.Configuration
+    /// What a synthetic sample counts beside an answered one; nil where there are none.
+    package var syntheticWeight: Float?
 
-    package init(kernel: KernelClassifier.Configuration) { self.kernel = kernel }
+    package init(kernel: KernelClassifier.Configuration, syntheticWeight: Float? = nil) {
+        self.kernel = kernel
+        self.syntheticWeight = syntheticWeight
+    }
 }
 
 /// `train-dense-classifier`: a kernel classifier on all answers so far, on the label model's posteriors where nobody is asked, or on all
 /// gold as the supervised reference.
 ///
-/// - Inputs: `features` (all blocks, projected), `projection`, `index`, and `answers.0…`, `posterior` or `gold` (all blocks).
+/// Synthetic samples come after the real ones, with their inherited soft labels and a weight of their own.
+/// - Inputs: `features` (all blocks, projected), `projection`, `index`, and `answers.0…`, `posterior` or `gold` (all blocks); `synthetic`.
 /// - Outputs: `weights` (`KernelClassifier`).
 package struct TrainDenseClassifierStage: StageExecutor {
     package static let kind = "train-dense-classifier"
@@ -33,10 +39,21 @@ package struct TrainDenseClassifierStage: StageExecutor {
                 remedy: "Add labeling functions that fire, or set review in the pipeline.")
         }
         try task.checkCancellation()
+        let real = examples.positions.count
+        var rows = try task.denseRows(of: examples.positions)
+        var targets = examples.targets
+        var weights: [Float]?
+        if task.inputs.contains("synthetic") {
+            let synthetic = try SyntheticExamples(decoding: try task.inputs.single("synthetic").bytes)
+            rows += synthetic.features
+            targets += synthetic.targets
+            weights =
+                [Float](repeating: 1, count: real) + [Float](repeating: parameters.syntheticWeight ?? 1, count: synthetic.count)
+        }
         let model = try KernelClassifier.fit(
-            try task.denseRows(of: examples.positions), targets: examples.targets, classes: classes,
-            unit: try task.projection().medianSquaredDistance, parameters.kernel, on: StageTask.processor)
-        try task.emit(block: 0, [StageOutput("weights", model.encode())], metrics: ["rows": Double(examples.positions.count)])
+            rows, targets: targets, weights: weights, judged: real, classes: classes, unit: try task.projection().medianSquaredDistance,
+            parameters.kernel, on: StageTask.processor)
+        try task.emit(block: 0, [StageOutput("weights", model.encode())], metrics: ["rows": Double(targets.count / classes)])
     }
 
     /// Positions ascending, and a row of class probabilities for each.

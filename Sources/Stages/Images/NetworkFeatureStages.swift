@@ -1,7 +1,7 @@
 import Datasets
 import Foundation
 import Kernels
-import Models
+package import Models
 import Primitives
 import WeakSupervision
 
@@ -12,14 +12,19 @@ package struct NetworkFeaturesParameters: Hashable, Sendable, Codable {
         case clip
         /// The pooled activations before ResNet's classifier.
         case resnet
+        /// Where a VAE's encoder puts the picture: the mean of q(z | x).
+        case vae
     }
     package var network: Network
     /// Images in one pass of the network. Part of the stage's identity, so that a batch is the same wherever it runs.
     package var batch: Int
+    /// Of a VAE that the run trains itself: its weights come without a config.json.
+    package var vae: VAE.Configuration?
 
-    package init(network: Network, batch: Int = 32) {
+    package init(network: Network, batch: Int = 32, vae: VAE.Configuration? = nil) {
         self.network = network
         self.batch = batch
+        self.vae = vae
     }
 }
 
@@ -27,8 +32,8 @@ package struct NetworkFeaturesParameters: Hashable, Sendable, Codable {
 ///
 /// It reads the pictures from the data set's source again, because thumbnails are too small for a network and pictures at its size
 /// would be the largest artifacts of a run.
-/// - Inputs: `samples` (same block), `index`, `source` (by range), `model.config`, `model.weights`. Outputs: `features`
-///   (`DenseFeatureBlock`).
+/// - Inputs: `samples` (same block), `index`, `source` (by range), `model.config` (unless the parameters say what it is),
+///   `model.weights`. Outputs: `features` (`DenseFeatureBlock`).
 package struct ExtractNetworkFeaturesStage: StageExecutor {
     package static let kind = "extract-network-features"
     package static let codeVersion = 1
@@ -40,7 +45,7 @@ package struct ExtractNetworkFeaturesStage: StageExecutor {
         let parameters = try task.parameters(as: NetworkFeaturesParameters.self)
         let index = try task.datasetIndex()
         var reader = SourceReader(index, digest: try task.inputs.digests("source")[0], access: task.sources)
-        let network = try task.network(parameters.network)
+        let network = try task.featureNetwork(parameters)
         let decoder = ImageDecoder()
         for block in task.blocks {
             let samples = try task.samples(block)
@@ -73,61 +78,6 @@ package struct ExtractNetworkFeaturesStage: StageExecutor {
             }
             let result = DenseFeatureBlock(firstPosition: samples.firstPosition, columns: network.columns, values: values)
             try task.emit(block: block, [StageOutput("features", result.encode())], metrics: ["rows": Double(result.rows)])
-        }
-    }
-}
-
-/// A network ready to look at pictures.
-private struct LoadedNetwork {
-    let columns: Int
-    let side: Int
-    let preprocessor: ImagePreprocessor
-    /// (count, side, side, 3) → (count, columns)
-    let features: ([Float], Int) -> [Float]
-
-    var inputCount: Int { side * side * preprocessor.mean.count }
-
-    func prepare(_ picture: ImagePayload, decoder: ImageDecoder, place: String) throws(AMAFError) -> [Float] {
-        let image = try picture.decoded(by: decoder, place: place, smallest: (preprocessor.resizeTo, preprocessor.resizeTo))
-        let (pixels, channels) = image.opaqueBytes
-        return preprocessor(pixels, width: image.width, height: image.height, channels: channels)
-    }
-}
-
-extension StageTask {
-    /// A folder that looks like the one that the model came from; its files are the artifacts themselves.
-    fileprivate func modelFolder<R>(_ body: (ModelFolder) throws -> R) throws -> R {
-        let folder = NSTemporaryDirectory() + "amaf-model-\(UUID().uuidString)"
-        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-        defer { try? FileManager.default.removeItem(atPath: folder) }
-        for (input, name) in [("model.config", "config.json"), ("model.weights", "model.safetensors")] {
-            try FileManager.default.createSymbolicLink(
-                atPath: "\(folder)/\(name)", withDestinationPath: try inputs.single(input).path)
-        }
-        return try body(try ModelFolder(folder))
-    }
-
-    fileprivate func network(_ kind: NetworkFeaturesParameters.Network) throws -> LoadedNetwork {
-        let weights = try inputs.single("model.weights")
-        return try cache.object("network-\(kind.rawValue)", weights.digest, cost: { _ in weights.byteCount }) {
-            try modelFolder { folder in
-                switch kind {
-                case .clip:
-                    let encoder = try CLIPImageEncoder.load(folder, on: StageTask.processor)
-                    let side = encoder.configuration.image_size
-                    return LoadedNetwork(
-                        columns: encoder.configuration.projection_dim, side: side, preprocessor: .clip(size: side),
-                        features: { encoder.embed($0, count: $1, batch: $1) })
-                case .resnet:
-                    let device = StageTask.processor
-                    let network = try ResNet.load(folder, on: device)
-                    network.fold()
-                    let columns = network.featureCount
-                    return LoadedNetwork(
-                        columns: columns, side: 224, preprocessor: .imageNet(),
-                        features: { network.features(device.tensor($0, [$1, 224, 224, 3])).values() })
-                }
-            }
         }
     }
 }

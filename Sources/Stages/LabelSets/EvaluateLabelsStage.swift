@@ -21,7 +21,7 @@ package struct EvaluateLabelsStage: StageExecutor {
         let index = try task.datasetIndex()
         var evaluation = ArmEvaluation(
             points: [], finalUnseen: 0, testSamples: 0, answersUsed: 0, reviewSeconds: 0, bySource: [], labelled: 0, samples: 0,
-            contradictions: 0)
+            contradictions: 0, answersByClass: [], testSupport: [], testRecall: [])
         var score = LabelSetScore(names: index.classNames)
         if task.inputs.contains("label-sets") { try judgePool(task, index, into: &evaluation, &score) }
         if task.inputs.contains("test-scores") { try judgeTest(task, index, into: &evaluation, &score) }
