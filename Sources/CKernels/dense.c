@@ -666,31 +666,6 @@ CLONES void amaf_kl(const float *mu, const float *v, size_t stride, float *loss,
   }
 }
 
-// ---- Resampling
-
-CLONES void amaf_resample_rows(const float *in, size_t in_width, float *out, size_t out_width, size_t rows, size_t channels,
-                               const int32_t *start, const float *weights, size_t taps) {
-  for (size_t r = 0; r < rows; r++, in += in_width * channels)
-    for (size_t i = 0; i < out_width; i++, out += channels) {
-      const float *source = in + (size_t)start[i] * channels, *w = weights + i * taps;
-      for (size_t c = 0; c < channels; c++) {
-        float sum = 0;
-        for (size_t k = 0; k < taps; k++) sum += w[k] * source[k * channels + c];
-        out[c] = sum;
-      }
-    }
-}
-
-CLONES void amaf_resample_columns(const float *in, float *restrict out, size_t out_height, size_t row_floats, const int32_t *start,
-                                  const float *weights, size_t taps) {
-  for (size_t i = 0; i < out_height; i++, out += row_floats) {
-    const float *source = in + (size_t)start[i] * row_floats, *w = weights + i * taps;
-    memset(out, 0, row_floats * sizeof(float));
-    for (size_t k = 0; k < taps; k++)
-      for (size_t c = 0; c < row_floats; c++) out[c] += w[k] * source[k * row_floats + c];
-  }
-}
-
 // Twelve independent chains hide the latency of two multiply-adds per cycle; explicit vectors keep them in registers.
 #define BURN(V, WIDTH)                                                                                              \
   V a = sink[0] * 0.0f + 0.999f - (V){0}, b = 0.001f - (V){0};                                                      \

@@ -1,42 +1,43 @@
 internal import CKernels
 
 /// Weighted sums along the axes of an image in host memory.
+///
+/// In whole numbers, as Pillow reckons (its `Resample.c`): weights are computed in Double, scaled by 2²² and rounded away from zero;
+/// a sum begins at one half, is shifted and cut to a byte. The result is therefore the same to the last byte, here and in every order of addition.
 package enum Resampling {
     /// Where the values of each output place come from: `start[i]` and the `count − 1` places behind it.
     package struct Taps: Sendable {
         package let start: [Int32]
-        /// (start.count, count)
-        package let weights: [Float]
+        /// (start.count, count), in units of 2⁻²²
+        package let weights: [Int32]
         package let count: Int
 
-        package init(start: [Int32], weights: [Float], count: Int) {
+        /// - Parameter weights: (start.count, count); those of one place sum to one, and the positive ones to less than two.
+        package init(start: [Int32], weights: [Double], count: Int) {
             self.start = start
-            self.weights = weights
+            self.weights = weights.map { Int32(($0 * Double(1 << amaf_weight_bits)).rounded(.toNearestOrAwayFromZero)) }
             self.count = count
         }
     }
 
-    /// Both axes of interleaved bytes, each rounded to bytes: (height, width, channels) → (down.start.count, across.start.count, channels).
+    /// Both axes of interleaved bytes, along rows, then along columns unless `columnsFirst`, each rounded to bytes:
+    /// (height, width, channels) → (down.start.count, across.start.count, channels).
     ///
-    /// `rows` and `columns` are its slow twins.
+    /// `plainBytes` is its slow twin.
     package static func bytes(
-        _ image: [UInt8], width: Int, height: Int, channels: Int, across: Taps, down: Taps
+        _ image: [UInt8], width: Int, height: Int, channels: Int, across: Taps, down: Taps, columnsFirst: Bool = false
     ) -> [UInt8] {
-        precondition(
-            (1...4).contains(channels) && image.count == height * width * channels,
-            "\(image.count) bytes for \(height)×\(width)×\(channels)")
-        check(across.start, across.weights, across.count, limit: width)
-        check(down.start, down.weights, down.count, limit: height)
+        check(image, width, height, channels, across, down)
         let count = across.start.count * down.start.count * channels
         return withUnsafeTemporaryAllocation(
-            of: Float.self, capacity: amaf_resize_scratch(width, height, across.start.count, channels)
+            byteCount: amaf_resize_scratch(width, height, across.start.count, down.start.count, channels), alignment: 64
         ) { scratch in
             across.withPointers { across in
                 down.withPointers { down in
                     [UInt8](unsafeUninitializedCapacity: count) { out, written in
                         amaf_resize_bytes(
                             image, width, height, channels, out.baseAddress, across.places, down.places, across.taps, down.taps,
-                            scratch.baseAddress)
+                            columnsFirst ? 1 : 0, scratch.baseAddress)
                         written = count
                     }
                 }
@@ -44,31 +45,44 @@ package enum Resampling {
         }
     }
 
-    /// (rows, width, channels) → (rows, start.count, channels): out[i] = Σ_k weights[i, k] in[start[i] + k].
-    package static func rows(
-        _ image: [Float], width: Int, rows: Int, channels: Int, _ start: [Int32], _ weights: [Float], _ taps: Int
-    ) -> [Float] {
-        check(start, weights, taps, limit: width)
-        precondition(image.count == rows * width * channels, "\(image.count) values for \(rows)×\(width)×\(channels)")
-        return [Float](unsafeUninitializedCapacity: rows * start.count * channels) { out, written in
-            amaf_resample_rows(image, width, out.baseAddress, start.count, rows, channels, start, weights, taps)
-            written = rows * start.count * channels
+    package static func plainBytes(
+        _ image: [UInt8], width: Int, height: Int, channels: Int, across: Taps, down: Taps, columnsFirst: Bool = false
+    ) -> [UInt8] {
+        check(image, width, height, channels, across, down)
+        /// The value of place `i` from values `stride` apart from `first` on.
+        func sum(_ values: [UInt8], _ first: Int, _ stride: Int, _ taps: Taps, _ i: Int) -> UInt8 {
+            var sum = 1 << (amaf_weight_bits - 1)
+            for k in 0..<taps.count {
+                sum += Int(taps.weights[i * taps.count + k]) * Int(values[first + (Int(taps.start[i]) + k) * stride])
+            }
+            return UInt8(clamping: sum >> amaf_weight_bits)
         }
+        func alongRows(_ image: [UInt8]) -> [UInt8] {
+            var out: [UInt8] = []
+            for row in stride(from: 0, to: image.count, by: width * channels) {
+                for i in across.start.indices { for c in 0..<channels { out.append(sum(image, row + c, channels, across, i)) } }
+            }
+            return out
+        }
+        func alongColumns(_ image: [UInt8]) -> [UInt8] {
+            var out: [UInt8] = []
+            let row = image.count / height
+            for i in down.start.indices { for x in 0..<row { out.append(sum(image, x, row, down, i)) } }
+            return out
+        }
+        return columnsFirst ? alongRows(alongColumns(image)) : alongColumns(alongRows(image))
     }
 
-    /// (height, rowFloats) → (start.count, rowFloats)
-    package static func columns(_ image: [Float], rowFloats: Int, _ start: [Int32], _ weights: [Float], _ taps: Int) -> [Float] {
-        precondition(rowFloats > 0 && image.count % rowFloats == 0, "\(image.count) values in rows of \(rowFloats)")
-        check(start, weights, taps, limit: image.count / rowFloats)
-        return [Float](unsafeUninitializedCapacity: start.count * rowFloats) { out, written in
-            amaf_resample_columns(image, out.baseAddress, start.count, rowFloats, start, weights, taps)
-            written = start.count * rowFloats
+    private static func check(_ image: [UInt8], _ width: Int, _ height: Int, _ channels: Int, _ across: Taps, _ down: Taps) {
+        precondition(
+            (1...4).contains(channels) && image.count == height * width * channels,
+            "\(image.count) bytes for \(height)×\(width)×\(channels)")
+        for (taps, limit) in [(across, width), (down, height)] {
+            precondition(
+                taps.weights.count == taps.start.count * taps.count,
+                "\(taps.weights.count) weights for \(taps.start.count) places of \(taps.count)")
+            precondition(taps.start.allSatisfy { $0 >= 0 && Int($0) + taps.count <= limit }, "taps outside \(limit) places")
         }
-    }
-
-    private static func check(_ start: [Int32], _ weights: [Float], _ taps: Int, limit: Int) {
-        precondition(weights.count == start.count * taps, "\(weights.count) weights for \(start.count) places of \(taps)")
-        precondition(start.allSatisfy { $0 >= 0 && Int($0) + taps <= limit }, "taps outside \(limit) places")
     }
 }
 

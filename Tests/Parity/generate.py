@@ -248,11 +248,11 @@ def vae():
 
 
 def preprocessing():
-    """CLIP's resize and crop of odd sizes, by Pillow."""
+    """CLIP's resize and crop of odd sizes, by Pillow; in the last one it resizes columns before rows."""
     from PIL import Image
     from transformers import CLIPImageProcessor
     out = {}
-    for i, (height, width) in enumerate(((23, 38), (41, 25), (16, 16), (9, 12))):
+    for i, (height, width) in enumerate(((23, 38), (41, 25), (16, 16), (9, 12), (70, 30))):
         pixels = np.floor((uniform(f"input.pixels{i}", height * width * 3) + 1) * 128).astype(np.uint8).reshape(height, width, 3)
         processor = CLIPImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}, resample=3)
         x = processor(images=[Image.fromarray(pixels)], return_tensors="pt")["pixel_values"]

@@ -98,12 +98,6 @@ void amaf_gaussian(const float *m, const float *x, float *loss, float *d, size_t
 void amaf_kl(const float *mu, const float *v, size_t stride, float *loss, float *dmu, float *dv, size_t d_stride, size_t rows, size_t columns, float scale,
              int accumulate);
 
-/// One axis of an antialiased resize of interleaved bytes held as floats: out[i] = sum_k weights[i][k] * in[start[i] + k].
-void amaf_resample_rows(const float *in, size_t in_width, float *out, size_t out_width, size_t rows, size_t channels, const int32_t *start,
-                        const float *weights, size_t taps);
-void amaf_resample_columns(const float *in, float *out, size_t out_height, size_t row_floats, const int32_t *start, const float *weights,
-                           size_t taps);
-
 /// Keeps 12 chains of fused multiply-adds in registers for `rounds` rounds; returns the number of floating-point operations.
 double amaf_fma_burn(size_t rounds, float *sink);
 

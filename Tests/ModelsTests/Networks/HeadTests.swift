@@ -115,7 +115,7 @@ import Testing
     /// Pictures of odd sizes, prepared as transformers and Pillow prepare them, to the last byte.
     @Test func picturesArePreparedAsTheReferencesAre() throws {
         let golden = try Golden.load("preprocessing")
-        for (i, (height, width)) in [(23, 38), (41, 25), (16, 16), (9, 12)].enumerated() {
+        for (i, (height, width)) in [(23, 38), (41, 25), (16, 16), (9, 12), (70, 30)].enumerated() {
             let pixels = Golden.uniform("input.pixels\(i)", height * width * 3).map { UInt8((($0 + 1) * 128).rounded(.down)) }
             let made = ImagePreprocessor.clip(size: 16)(pixels, width: width, height: height, channels: 3)
             try Golden.expect(made, like: golden, "clip.\(i)", tolerance: 1e-6)
