@@ -212,6 +212,7 @@ extension SchedulerSettings {
         maximumBlocksPerLease = try map.integer("maximum-blocks-per-lease", in: 1...1_000_000) ?? maximumBlocksPerLease
         maximumParkedRequests = try map.integer("maximum-parked-requests", in: 0...4096) ?? maximumParkedRequests
         parkTimeout = try map.duration("park-timeout") ?? parkTimeout
+        unparkedRequestsPerSecond = try map.integer("unparked-requests-per-second", in: 1...100_000) ?? unparkedRequestsPerSecond
         if let written = try map.text("forced-lease-blocks") {
             forcedLeaseBlocks = written == "none" ? nil : try map.integer("forced-lease-blocks", in: 1...1_000_000)
         }

@@ -7,25 +7,19 @@ extension Scheduler {
     mutating func requestLeases(_ id: WorkerID, _ freeSlots: Int, _ token: RequestToken, at now: Instant) {
         guard let w = known(id, token, at: now) else { return }
         unpark(worker: w)
+        workers[w].hearsOfWork = false
         guard workers[w].isPlaceable, freeSlots > 0 else {
             return reply(token, .grants([], retryAfter: settings.parkTimeout), to: w)
         }
         let grants = grantLeases(to: w, freeSlots, at: now)
         if !grants.isEmpty { return reply(token, .grants(grants, retryAfter: .zero), to: w) }
         guard parked.count < settings.maximumParkedRequests, workers[w].drops.isEmpty else {
-            return reply(token, .grants([], retryAfter: workers[w].drops.isEmpty ? askAgainHint() : .zero), to: w)
+            return reply(token, .grants([], retryAfter: workers[w].drops.isEmpty ? turnAway(w) : .zero), to: w)
         }
         let deadline = now + settings.parkTimeout
         parked.append(ParkedRequest(token: token, worker: w, freeSlots: freeSlots, deadline: deadline))
         timers.add(.park(token), at: deadline)
         armTailTimer(at: now)
-    }
-
-    /// Spreads the workers that found no parking place so that all of them together ask about a hundred times a second.
-    private mutating func askAgainHint() -> Duration {
-        turnedAway = max(0, workers.count - parked.count)
-        let span = min(30.0, max(0.1, Double(turnedAway) * 0.01))
-        return .nanoseconds(Int64(span * 1e9 * (0.5 + 0.5 * random.uniform())))
     }
 
     mutating func parkEnds(_ token: RequestToken) {

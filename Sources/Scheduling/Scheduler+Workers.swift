@@ -46,6 +46,7 @@ extension Scheduler {
         workers[w].numericsClass = names.intern(hello.numericsClass.rawValue)
         workers[w].slots = hello.slots
         workers[w].drops = []
+        workers[w].hearsOfWork = false
         registryVersion += 1
         if isNew || workers[w].life != .alive {
             tell("worker-joined", worker: w, "\(hello.host), \(hello.slots) slots, \(hello.numericsClass)")
@@ -76,7 +77,9 @@ extension Scheduler {
                 workers[w].drops.append(fence)
             }
         }
-        reply(token, .beat(timeToLive: settings.leaseTimeToLive), to: w)
+        let isWanted = shouldAsk(w, at: now)
+        reply(
+            token, .beat(timeToLive: settings.leaseTimeToLive, next: nextBeat(of: w, at: now)), to: w, alsoSaying: isWanted ? [.ask] : [])
     }
 
     mutating func release(_ id: WorkerID, _ fences: [Fence], _ token: RequestToken, at now: Instant) {

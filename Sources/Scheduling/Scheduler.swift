@@ -36,8 +36,6 @@ package struct Scheduler: Sendable {
     /// The lease whose results are being arbitrated.
     var committing: Fence?
     var parked: [ParkedRequest] = []
-    /// Workers that were told to ask again later; they set the hint.
-    var turnedAway = 0
 
     var archive = ResultArchive()
     var cache = IdentityCache()
@@ -175,8 +173,8 @@ package struct Scheduler: Sendable {
                 blocks: blocks, fence: fence, worker: worker.map { workers[$0].id }, detail: detail))
     }
 
-    mutating func reply(_ token: RequestToken, _ reply: WorkerReply, to w: Int) {
-        var commands: [WorkerCommand] = []
+    mutating func reply(_ token: RequestToken, _ reply: WorkerReply, to w: Int, alsoSaying more: [WorkerCommand] = []) {
+        var commands = more
         if workers[w].isDraining { commands.append(.drain) }
         if !workers[w].drops.isEmpty {
             commands += workers[w].drops.map { .drop($0) }

@@ -28,6 +28,8 @@ package enum WorkerCommand: Hashable, Sendable, Codable {
     case drop(Fence)
     /// The coordinator does not know this session: send HELLO again.
     case rejoin
+    /// There is work: ask for leases now, whatever pause the last answer named.
+    case ask
 }
 
 /// What the coordinator answers to a worker.
@@ -35,7 +37,8 @@ package enum WorkerReply: Hashable, Sendable {
     case welcome(epoch: UInt64, beatInterval: Duration, keep: [Fence], drop: [Fence])
     /// No grants: ask again after `retryAfter`.
     case grants([LeaseGrant], retryAfter: Duration)
-    case beat(timeToLive: Duration)
+    /// `next`: the following beat is due after so long; nil for the interval of WELCOME.
+    case beat(timeToLive: Duration, next: Duration?)
     /// One verdict for each result, in the order of the commit's lists.
     case committed([[CommitVerdict]])
     case noted
@@ -225,6 +228,8 @@ package struct SchedulerSettings: Hashable, Sendable, Codable {
     /// Lease requests held open at most; others are told when to ask again.
     package var maximumParkedRequests: Int = 64
     package var parkTimeout: Duration = .seconds(10)
+    /// Those others together ask so often. Where one of them would wait for more than a quarter of a beat, they hear of work with their beats.
+    package var unparkedRequestsPerSecond: Int = 100
     package var forcedLeaseBlocks: Int? = nil
     package var splitsTail: Bool = true
     package var speculates: Bool = true

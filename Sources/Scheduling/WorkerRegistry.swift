@@ -34,6 +34,9 @@ struct WorkerRecord: Hashable, Sendable {
     var trouble = 0
     var lastError: AMAFError?
 
+    /// It was turned away, and is told with its beats when there is work.
+    var hearsOfWork = false
+
     /// Takes new work.
     var isPlaceable: Bool { hello != nil && !isDraining && (life == .alive || life == .suspect) }
     var idleSlots: Int { max(0, slots - leases.count) }

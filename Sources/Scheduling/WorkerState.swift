@@ -209,6 +209,7 @@ package struct WorkerState: Sendable {
         case .drain: isDraining = true
         case .drop(let fence): drop(fence, at: now, &effects)
         case .rejoin: if session == .joined { session = .joining }
+        case .ask: channels[Kind.lease.rawValue].notBefore = now
         }
     }
 
@@ -233,7 +234,8 @@ package struct WorkerState: Sendable {
                 held.append(Held(grant: grant, phase: .queued, deadline: now))
                 renew(grant.fence, from: now, for: grant.timeToLive)
             }
-        case (.beat, .beat(let timeToLive)):
+        case (.beat, .beat(let timeToLive, let next)):
+            if let next { nextBeat = now + next }
             for fence in beatFences { renew(fence, from: sentAt, for: timeToLive) }
         case (.fail, _):
             if let fence = failing { forget(fence, &effects) }

@@ -56,7 +56,7 @@ package struct Coverage: Sendable {
         + ["succeeded", "failed", "cancelled"].map { "run: \($0)" }
         + [
             "results parked while the head was away", "worker left by itself", "masks known to a new head", "turns while the store refused",
-            "commits to a head whose store refused",
+            "commits to a head whose store refused", "workers told of work with a beat",
         ]
 
     package var missing: [String] { Self.required.filter { counts[$0, default: 0] == 0 } }

@@ -138,6 +138,8 @@ struct Scenario {
         settings.maximumParkedRequests = chance(0.2) ? 1 : 64
         settings.leaseTarget = seconds(1, 5)
         settings.tasksPerSlot = 1 + random.index(below: 4)
+        // Workers without a parking place ask by themselves in some seeds, and wait for word with a beat in others.
+        if settings.maximumParkedRequests == 1, settings.tasksPerSlot > 2 { settings.unparkedRequestsPerSecond = 1 }
         if chance(0.2) { settings.forcedLeaseBlocks = [1, 3, 7][random.index(below: 3)] }
         if chance(0.15) { settings.splitsTail = false }
         if chance(0.15) { settings.speculates = false }

@@ -291,6 +291,7 @@ extension World {
             }
         case .welcome, .beat, .noted: break
         }
+        if commands.contains(.ask) { coverage.note("workers told of work with a beat") }
         send(.reply(to: asked.worker, boot: asked.boot, asked.token, reply, commands), on: asked.worker)
     }
 

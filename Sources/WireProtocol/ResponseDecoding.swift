@@ -39,7 +39,9 @@ extension Response {
             return .worker(reply, commands: try commands(message.commands, reader))
         case .beatReply:
             let message: WireBeatReply = try reader.message(from: body)
-            let reply = WorkerReply.beat(timeToLive: try reader.duration(nanoseconds: message.timeToLiveNs, "the time to live"))
+            let next = try reader.duration(nanoseconds: message.nextBeatNs, "the time to the next beat")
+            let reply = WorkerReply.beat(
+                timeToLive: try reader.duration(nanoseconds: message.timeToLiveNs, "the time to live"), next: next == .zero ? nil : next)
             return .worker(reply, commands: try commands(message.commands, reader))
         case .committed:
             let message: WireCommitReply = try reader.message(from: body)
@@ -110,6 +112,7 @@ extension Response {
             case .drain: commands.append(.drain)
             case .drop(let fence): commands.append(.drop(Fence(rawValue: fence)))
             case .rejoin: commands.append(.rejoin)
+            case .ask: commands.append(.ask)
             // A command of a newer coordinator; it may not rely on old workers to obey it.
             case nil: break
             }

@@ -91,10 +91,11 @@ extension Response {
                 $0.retryAfterNs = wireNanoseconds(retryAfter)
             }
             return (.grants, wireBytes(message), [])
-        case .beat(let timeToLive):
+        case .beat(let timeToLive, let next):
             let message = WireBeatReply.with {
                 $0.commands = commands
                 $0.timeToLiveNs = wireNanoseconds(timeToLive)
+                $0.nextBeatNs = next.map(wireNanoseconds) ?? 0
             }
             return (.beatReply, wireBytes(message), [])
         case .committed(let verdicts):
@@ -114,6 +115,7 @@ extension Response {
             case .drain: $0.drain = WireCommand.Empty()
             case .drop(let fence): $0.drop = fence.rawValue
             case .rejoin: $0.rejoin = WireCommand.Empty()
+            case .ask: $0.ask = WireCommand.Empty()
             }
         }
     }

@@ -63,7 +63,49 @@ import Testing
         cluster.join("b")
         _ = cluster.park("a")
         guard case .grants(let grants, let retryAfter)? = cluster.ask("b").reply else { return #expect(Bool(false), "no answer") }
-        #expect(grants.isEmpty && retryAfter > .zero && retryAfter <= .seconds(30))
+        #expect(grants.isEmpty && retryAfter > .zero && retryAfter <= .milliseconds(750))
+    }
+
+    @Test func workersThatWouldWaitLongHearOfWorkWithTheirBeats() {
+        var cluster = Cluster {
+            $0.maximumParkedRequests = 1
+            $0.unparkedRequestsPerSecond = 1
+        }
+        for worker in ["a", "b", "c"] { cluster.join(WorkerID(worker), tags: worker == "c" ? ["net"] : ["cpu"]) }
+        _ = cluster.park("a")
+        for worker: WorkerID in ["b", "c"] {
+            guard case .grants([], let pause)? = cluster.ask(worker).reply else { return #expect(Bool(false), "no answer") }
+            #expect(pause >= .seconds(15), "it asks by itself only in case that a beat's word is lost")
+            #expect(cluster.beat(worker, []).commands == [], "there is nothing to do")
+        }
+        cluster.send(.submitted(plan(stage("ingest", blocks: 4, placement: StagePlacement(requires: ["cpu"])))))
+        #expect(cluster.beat("b", []).commands == [.ask])
+        #expect(cluster.beat("c", []).commands == [], "none of it is for this worker")
+        #expect(cluster.ask("b").grants.count == 1)
+        #expect(cluster.beat("b", []).commands == [], "it was not turned away this time")
+    }
+
+    /// Ninety workers that greeted at odd moments settle into thirty groups, and none is silent for much longer than an interval.
+    @Test func beatsComeInGroups() {
+        var cluster = Cluster()
+        let interval = 3_000.0
+        var due: [(at: Instant, worker: WorkerID)] = []
+        for i in 0..<90 {
+            cluster.wait(.milliseconds(i * 7 % 23))
+            cluster.join(WorkerID("w\(i)"))
+            due.append((cluster.now + .seconds(3), WorkerID("w\(i)")))
+        }
+        var heard: [Int64: Int] = [:]
+        for round in 0..<5 {
+            for i in due.sorted(by: { $0.at < $1.at }).map({ entry in due.firstIndex { $0.worker == entry.worker } ?? 0 }) {
+                cluster.wait(max(.zero, due[i].at - cluster.now))
+                guard case .beat(_, let next?)? = cluster.beat(due[i].worker, []).reply else { return #expect(Bool(false), "no beat") }
+                #expect(next.seconds * 1000 > interval / 60 && next.seconds * 1000 <= interval * 61 / 60)
+                if round == 4 { heard[due[i].at.nanoseconds % 3_000_000_000, default: 0] += 1 }
+                due[i].at = cluster.now + next
+            }
+        }
+        #expect(heard.count == 30 && heard.values.allSatisfy { $0 == 3 })
     }
 
     @Test func aCrashedWorkersLeaseGoesToAnother() {

@@ -61,6 +61,7 @@ struct Agent {
     }
 
     var commits: [[LeaseCommit]] { sent.compactMap { if case .commit(let commits) = $0.request { commits } else { nil } } }
+    var beats: Int { sent.count { if case .beat = $0.request { true } else { false } } }
     var leaseRequests: Int { sent.count { if case .lease = $0.request { true } else { false } } }
 }
 
@@ -122,13 +123,28 @@ struct Agent {
         agent.join()
         let grant = agent.grant(1, 0..<2)
         agent.wait(.seconds(3))
-        agent.answer(.beat(timeToLive: .seconds(15)), [.drop(grant.fence)]) { if case .beat = $0 { true } else { false } }
+        agent.answer(.beat(timeToLive: .seconds(15), next: nil), [.drop(grant.fence)]) { if case .beat = $0 { true } else { false } }
         #expect(agent.effects.contains(.cancelSlot(0)) && agent.state.heldFences.isEmpty)
         #expect(!agent.effects.contains(.killSlot(0)))
         agent.wait(.seconds(2))
         #expect(agent.effects.contains(.killSlot(0)))
         agent.send(.slotReady(0))
         #expect(agent.state.nextDeadline != nil)
+    }
+
+    @Test func aBeatsAnswerSaysWhenToBeatAndThatThereIsWork() {
+        var agent = Agent()
+        agent.join()
+        agent.answer(.grants([], retryAfter: .seconds(30))) { if case .lease = $0 { true } else { false } }
+        agent.wait(.seconds(3))
+        let (asked, beats) = (agent.leaseRequests, agent.beats)
+        agent.answer(.beat(timeToLive: .seconds(15), next: .milliseconds(1500))) { if case .beat = $0 { true } else { false } }
+        agent.wait(.milliseconds(1400))
+        #expect(agent.beats == beats && agent.leaseRequests == asked)
+        agent.wait(.milliseconds(200))
+        #expect(agent.beats == beats + 1)
+        agent.answer(.beat(timeToLive: .seconds(15), next: nil), [.ask]) { if case .beat = $0 { true } else { false } }
+        #expect(agent.leaseRequests == asked + 1)
     }
 
     @Test func nothingIsBegunOnALeaseThatMayBeDead() {
@@ -143,7 +159,7 @@ struct Agent {
         agent.send(.leaseFinished(slot: 0, first.fence))
         #expect(agent.started.count == 1)
         agent.wait(.seconds(10))
-        agent.answer(.beat(timeToLive: .seconds(15))) { if case .beat = $0 { true } else { false } }
+        agent.answer(.beat(timeToLive: .seconds(15), next: nil)) { if case .beat = $0 { true } else { false } }
         #expect(agent.started.count == 2)
     }
 

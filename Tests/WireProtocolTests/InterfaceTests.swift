@@ -57,7 +57,7 @@ import WireProtocol
             let all: [CommitVerdict] = [.accepted, .duplicate, .conflict, .fenced]
             return list { all[$0.random.index(below: 4)] }
         }
-        mutating func command() -> WorkerCommand { [.drain, .drop(fence()), .rejoin][random.index(below: 3)] }
+        mutating func command() -> WorkerCommand { [.drain, .drop(fence()), .rejoin, .ask][random.index(below: 4)] }
 
         mutating func request() -> Request {
             switch random.index(below: 5) {
@@ -74,7 +74,7 @@ import WireProtocol
                 .welcome(
                     epoch: word(), beatInterval: .nanoseconds(int(1 << 50)), keep: list { $0.fence() }, drop: list { $0.fence() })
             case 1: .grants(list { $0.grant() }, retryAfter: .nanoseconds(int(1 << 50)))
-            case 2: .beat(timeToLive: .nanoseconds(int(1 << 50)))
+            case 2: .beat(timeToLive: .nanoseconds(int(1 << 50)), next: int(2) == 1 ? nil : .nanoseconds(int(1 << 50)))
             case 3: .committed(list { $0.verdicts() })
             default: .noted
             }

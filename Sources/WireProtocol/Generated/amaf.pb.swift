@@ -497,12 +497,21 @@ nonisolated struct WireCommand: Sendable {
     set {command = .rejoin(newValue)}
   }
 
+  var ask: WireCommand.Empty {
+    get {
+      if case .ask(let v)? = command {return v}
+      return WireCommand.Empty()
+    }
+    set {command = .ask(newValue)}
+  }
+
   var unknownFields = SwiftProtobuf.UnknownStorage()
 
   nonisolated enum OneOf_Command: Equatable, Sendable {
     case drain(WireCommand.Empty)
     case drop(UInt64)
     case rejoin(WireCommand.Empty)
+    case ask(WireCommand.Empty)
 
   }
 
@@ -613,6 +622,9 @@ nonisolated struct WireBeatReply: Sendable {
   var commands: [WireCommand] = []
 
   var timeToLiveNs: Int64 = 0
+
+  /// Until the next beat is due; 0 for the interval of WELCOME.
+  var nextBeatNs: Int64 = 0
 
   var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1762,7 +1774,7 @@ nonisolated extension WireFailRequest: SwiftProtobuf.Message, SwiftProtobuf._Mes
 
 nonisolated extension WireCommand: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   static let protoMessageName: String = _protobuf_package + ".Command"
-  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}drain\0\u{1}drop\0\u{1}rejoin\0")
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}drain\0\u{1}drop\0\u{1}rejoin\0\u{1}ask\0")
 
   mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1804,6 +1816,19 @@ nonisolated extension WireCommand: SwiftProtobuf.Message, SwiftProtobuf._Message
           self.command = .rejoin(v)
         }
       }()
+      case 4: try {
+        var v: WireCommand.Empty?
+        var hadOneofValue = false
+        if let current = self.command {
+          hadOneofValue = true
+          if case .ask(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.command = .ask(v)
+        }
+      }()
       default: break
       }
     }
@@ -1826,6 +1851,10 @@ nonisolated extension WireCommand: SwiftProtobuf.Message, SwiftProtobuf._Message
     case .rejoin?: try {
       guard case .rejoin(let v)? = self.command else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+    }()
+    case .ask?: try {
+      guard case .ask(let v)? = self.command else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
     }()
     case nil: break
     }
@@ -2075,7 +2104,7 @@ nonisolated extension WireGrantsReply: SwiftProtobuf.Message, SwiftProtobuf._Mes
 
 nonisolated extension WireBeatReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   static let protoMessageName: String = _protobuf_package + ".BeatReply"
-  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}commands\0\u{3}time_to_live_ns\0")
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}commands\0\u{3}time_to_live_ns\0\u{3}next_beat_ns\0")
 
   mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2085,6 +2114,7 @@ nonisolated extension WireBeatReply: SwiftProtobuf.Message, SwiftProtobuf._Messa
       switch fieldNumber {
       case 1: try { try decoder.decodeRepeatedMessageField(value: &self.commands) }()
       case 2: try { try decoder.decodeSingularInt64Field(value: &self.timeToLiveNs) }()
+      case 3: try { try decoder.decodeSingularInt64Field(value: &self.nextBeatNs) }()
       default: break
       }
     }
@@ -2097,12 +2127,16 @@ nonisolated extension WireBeatReply: SwiftProtobuf.Message, SwiftProtobuf._Messa
     if self.timeToLiveNs != 0 {
       try visitor.visitSingularInt64Field(value: self.timeToLiveNs, fieldNumber: 2)
     }
+    if self.nextBeatNs != 0 {
+      try visitor.visitSingularInt64Field(value: self.nextBeatNs, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   static func ==(lhs: WireBeatReply, rhs: WireBeatReply) -> Bool {
     if lhs.commands != rhs.commands {return false}
     if lhs.timeToLiveNs != rhs.timeToLiveNs {return false}
+    if lhs.nextBeatNs != rhs.nextBeatNs {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
