@@ -96,19 +96,20 @@ struct CoordinatorLoop {
             }
         }
         var outward: [Scheduler.Effect] = []
+        var waiters = waitingForEnd
+        waitingForEnd = [:]
         pump.settle(at: now) { outgoing in
             switch outgoing {
             case .reply(let waiting, let reply, let commands): Self.send(.worker(reply, commands: commands), to: waiting)
             case .answer(let waiting, let response): Self.send(response, to: waiting)
-            case .outward(let effect): outward.append(effect)
+            case .outward(let effect):
+                outward.append(effect)
+                guard case .runEnded(let run, let state) = effect else { return }
+                for waiting in waiters.removeValue(forKey: run) ?? [] { Self.send(Self.told(state), to: waiting) }
             }
         }
-        for case .runEnded(let run, let state) in outward {
-            for waiting in waitingForEnd.removeValue(forKey: run) ?? [] {
-                waitCount -= 1
-                Self.send(Self.told(state), to: waiting)
-            }
-        }
+        waitCount = waiters.values.reduce(0) { $0 + $1.count }
+        waitingForEnd = waiters
         noteStoreError()
         return outward
     }

@@ -30,7 +30,8 @@ extension SchedulerJournal {
 ///
 /// - `Waiting`: whatever the shell needs to answer one request. `Answer`: what operators are answered with.
 package struct SchedulerPump<Journal: SchedulerJournal, Waiting, Answer> {
-    /// What may leave now, in this order: replies and effects as they were decided, then answers to operators.
+    /// What may leave now, in this order: effects as they were decided, since people and programs wait for the end of a run; then replies to
+    /// workers; then answers to operators. Grants that need not wait for the journal leave before all of them.
     package enum Outgoing {
         case reply(to: Waiting, WorkerReply, commands: [WorkerCommand])
         case answer(to: Waiting, Answer)
@@ -152,13 +153,14 @@ package struct SchedulerPump<Journal: SchedulerJournal, Waiting, Answer> {
     @inlinable mutating func carryOut(_ send: (Outgoing) -> Void) {
         for effect in effects {
             switch effect {
-            case .reply(let token, let reply, let commands):
-                // Nobody waits for the answer to what an operator or a test sent without asking for one.
-                guard let who = waiting.removeValue(forKey: token) else { continue }
-                send(.reply(to: who, reply, commands: commands))
-            case .runEnded, .ask, .blockCommitted:
-                send(.outward(effect))
+            case .reply: break
+            case .runEnded, .ask, .blockCommitted: send(.outward(effect))
             }
+        }
+        for case .reply(let token, let reply, let commands) in effects {
+            // Nobody waits for the answer to what an operator or a test sent without asking for one.
+            guard let who = waiting.removeValue(forKey: token) else { continue }
+            send(.reply(to: who, reply, commands: commands))
         }
         effects = []
         for (who, answer) in answers { send(.answer(to: who, answer)) }

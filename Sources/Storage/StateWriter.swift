@@ -9,6 +9,21 @@ struct KnownNames: Sendable {
     private var runs: [RunID: Int64] = [:]
     /// Rows of one batch mostly are of one run.
     private var lastRun: (run: RunID, number: Int64)?
+    /// The last numerics classes written and their JSON: a run's row is written at least twice with the same ones.
+    private var lastNumerics: (classes: [NumericsClass?], json: String)?
+
+    mutating func json(of classes: [NumericsClass?]) throws -> String {
+        if let lastNumerics, lastNumerics.classes == classes { return lastNumerics.json }
+        let json = try encodeJSON(classes)
+        lastNumerics = (classes, json)
+        return json
+    }
+
+    /// The run's row was written just now.
+    mutating func add(_ run: RunID, number: Int64) {
+        runs[run] = number
+        lastRun = (run, number)
+    }
 
     /// The number of a name, given on its first use.
     mutating func number(of name: String, _ db: Database) throws -> Int64 {
@@ -47,23 +62,24 @@ struct StateWriter {
     let at: Int64
 
     func write(_ changes: StateChanges, known: inout KnownNames) throws {
-        try write(newRuns: changes.newRuns)
+        try write(newRuns: changes.newRuns, known: &known)
         for change in changes.runStates {
             let number = try known.number(of: change.run, db)
             try db.cachedStatement(sql: "UPDATE runs SET state = ?, numerics = ? WHERE id = ?")
-                .execute(arguments: [change.state.rawValue, try encodeJSON(change.numericsClasses), number])
+                .execute(arguments: [change.state.rawValue, try known.json(of: change.numericsClasses), number])
         }
         try write(tasks: changes.tasks, known: &known)
         try write(cached: changes.cached)
         try write(history: changes.history, known: &known)
     }
 
-    private func write(newRuns: [StateChanges.RunRow]) throws {
+    private func write(newRuns: [StateChanges.RunRow], known: inout KnownNames) throws {
         for run in newRuns {
             try db.cachedStatement(sql: "INSERT INTO runs (name, plan, state, numerics, submitted_at) VALUES (?, ?, ?, ?, ?)")
                 .execute(arguments: [
-                    run.plan.id.rawValue, try encodeJSON(run.plan), run.state.rawValue, try encodeJSON(run.numericsClasses), at,
+                    run.plan.id.rawValue, try encodeJSON(run.plan), run.state.rawValue, try known.json(of: run.numericsClasses), at,
                 ])
+            known.add(run.plan.id, number: db.lastInsertedRowID)
         }
     }
 

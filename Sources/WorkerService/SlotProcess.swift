@@ -34,11 +34,12 @@ package enum SlotProcess {
         let socket = SlotSocket(descriptor: descriptor)
         let cache = ObjectCache(limit: objectCacheBytes)
         guard socket.send(.ready) else { return }
+        let memory = PeakMemory()
 
         while let message = try? socket.receive() {
             switch message {
             case .run(let grant):
-                run(grant, socket: socket, cacheFolder: cacheFolder, dataFolders: dataFolders, cache: cache)
+                run(grant, socket: socket, cacheFolder: cacheFolder, dataFolders: dataFolders, cache: cache, memory: memory)
             case .cancel, .readFailed:
                 break  // The lease has ended meanwhile.
             case .rangeReady(_, let path):
@@ -50,7 +51,8 @@ package enum SlotProcess {
     }
 
     private static func run(
-        _ grant: LeaseGrant, socket: SlotSocket, cacheFolder: String, dataFolders: [String], cache: ObjectCache
+        _ grant: LeaseGrant, socket: SlotSocket, cacheFolder: String, dataFolders: [String], cache: ObjectCache,
+        memory: PeakMemory
     ) {
         var stop = false
         var reads: UInt64 = 0
@@ -107,7 +109,6 @@ package enum SlotProcess {
             }
             var started = SystemClock.now()
             var cpu = processCPUSeconds()
-            var memory = PeakMemory()
             let task = StageTask(
                 parameters: grant.parameters, blocks: grant.blocks, maskedSamples: grant.maskedSamples, batchShift: grant.batchShift,
                 inputs: inputs, sources: SourceAccess(folders: dataFolders, readRange: readRange), cache: cache, isCancelled: isCancelled
@@ -151,17 +152,31 @@ package enum SlotProcess {
     }
 }
 
-/// The most memory that this process ever held. Asking the kernel costs more than a small block, so it is asked 50 times a second at most.
-private struct PeakMemory {
+/// The most memory that this process ever held. Asking the kernel costs more than a small block, so it is asked 50 times a second at most,
+/// whatever the number of leases. Owner: the slot's one thread.
+private final class PeakMemory {
     private var value = 0
     private var askAgain = Instant.origin
 
-    mutating func bytes(at now: Instant) -> Int {
+    func bytes(at now: Instant) -> Int {
         if now >= askAgain {
-            value = ProcessUsage.current()?.peakResidentBytes ?? value
+            value = Self.peakResidentBytes() ?? value
             askAgain = now + .milliseconds(20)
         }
         return value
+    }
+
+    /// `VmHWM` of /proc/self/status, which is in kB of 1024 bytes; read without a single String, since small blocks wait for it.
+    private static func peakResidentBytes() -> Int? {
+        let file = open("/proc/self/status", O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else { return nil }
+        defer { close(file) }
+        return withUnsafeTemporaryAllocation(of: CChar.self, capacity: 4096) { text in
+            let count = read(file, text.baseAddress, text.count - 1)
+            guard count > 0, let base = text.baseAddress else { return nil }
+            text[count] = 0
+            return strstr(base, "VmHWM:").map { strtol($0 + 6, nil, 10) * 1024 }
+        }
     }
 }
 
