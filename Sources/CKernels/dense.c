@@ -666,6 +666,13 @@ CLONES void amaf_kl(const float *mu, const float *v, size_t stride, float *loss,
   }
 }
 
+CLONES void amaf_gather_bytes(const uint8_t *bytes, size_t columns, const int64_t *rows, size_t count, float scale, float *restrict out) {
+  for (size_t r = 0; r < count; r++, out += columns) {
+    const uint8_t *row = bytes + (size_t)rows[r] * columns;
+    for (size_t c = 0; c < columns; c++) out[c] = scale * (float)row[c];
+  }
+}
+
 // Twelve independent chains hide the latency of two multiply-adds per cycle; explicit vectors keep them in registers.
 #define BURN(V, WIDTH)                                                                                              \
   V a = sink[0] * 0.0f + 0.999f - (V){0}, b = 0.001f - (V){0};                                                      \

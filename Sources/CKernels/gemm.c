@@ -146,7 +146,7 @@ size_t amaf_gemm_panel(int level) { return level == 2 ? 32 : level == 1 ? 16 : 0
 size_t amaf_gemm_scratch(void) { return (size_t)(ROWS + 12) * (DEPTH + 32); }
 
 void amaf_gemm_pack(int level, const float *b, size_t b_stride, int transposed, size_t k, size_t n, float *packed, size_t first, size_t last) {
-  (level == 2 ? pack_16 : pack_8)(b, b_stride, transposed, k, n, packed, first, last);
+  (level == 2 ? pack_16 : pack_8)(b, b_stride, transposed, k, n, packed + first * k * amaf_gemm_panel(level), first, last);
 }
 
 void amaf_gemm_pack_patches(int level, const amaf_window *w, const float *x, size_t first_row, size_t k, float *packed, float *row) {
@@ -158,6 +158,13 @@ void amaf_gemm_multiply(int level, const amaf_product *q, size_t first_row, size
   (level == 2 ? multiply_16 : multiply_8)(q, first_row, last_row, first_panel, last_panel, scratch);
 }
 
+size_t amaf_gemm_gathered(size_t rows, size_t k) { return (rows + 12) * (k + 32 * ((k + DEPTH - 1) / DEPTH)); }
+
+void amaf_gemm_multiply_few_rows(int level, const amaf_product *q, const float *b, size_t b_stride, int b_transposed, size_t first_panel,
+                                 size_t last_panel, float *rows, int is_gathered, float *packed) {
+  (level == 2 ? multiply_few_rows_16 : multiply_few_rows_8)(q, b, b_stride, b_transposed, first_panel, last_panel, rows, is_gathered, packed);
+}
+
 #else
 int amaf_gemm_level(void) { return 0; }
 size_t amaf_gemm_panel(int level) { return 0; }
@@ -166,4 +173,7 @@ void amaf_gemm_pack(int level, const float *b, size_t b_stride, int transposed, 
 void amaf_gemm_pack_patches(int level, const amaf_window *w, const float *x, size_t first_row, size_t k, float *packed, float *row) {}
 void amaf_gemm_multiply(int level, const amaf_product *q, size_t first_row, size_t last_row, size_t first_panel, size_t last_panel,
                         float *scratch) {}
+size_t amaf_gemm_gathered(size_t rows, size_t k) { return 1; }
+void amaf_gemm_multiply_few_rows(int level, const amaf_product *q, const float *b, size_t b_stride, int b_transposed, size_t first_panel,
+                                 size_t last_panel, float *rows, int is_gathered, float *packed) {}
 #endif

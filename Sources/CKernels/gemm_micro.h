@@ -109,7 +109,7 @@ LEVEL static void NAME(tile)(const amaf_product *q, size_t k, const float *a, si
   NAME(micro4)(q, k, a, step, along, b, row, column, first, last);
 }
 
-// Panels first..<last of op(B) (k, n): panel j holds columns j NR ..< (j + 1) NR for every p, zeros beyond n.
+// Panels first..<last of op(B) (k, n), the first of them at `packed`: panel j holds columns j NR ..< (j + 1) NR for every p, zeros beyond n.
 LEVEL static void NAME(pack)(const float *b, size_t b_stride, int transposed, size_t k, size_t n, float *packed, size_t first, size_t last) {
   size_t whole = n / NR < last ? n / NR : last;
   if (whole < first) whole = first;
@@ -118,7 +118,7 @@ LEVEL static void NAME(pack)(const float *b, size_t b_stride, int transposed, si
     for (size_t p = 0; p < k; p++) {
       const float *source = b + p * b_stride;
       for (size_t panel = first; panel < whole; panel++) {
-        float *out = packed + (panel * k + p) * NR;
+        float *out = packed + ((panel - first) * k + p) * NR;
         V b0 = *(const VU *)(source + panel * NR), b1 = *(const VU *)(source + panel * NR + W);
         *(V *)out = b0;
         *(V *)(out + W) = b1;
@@ -126,9 +126,14 @@ LEVEL static void NAME(pack)(const float *b, size_t b_stride, int transposed, si
     }
   else
     for (size_t panel = first; panel < whole; panel++) {
-      float *out = packed + panel * k * NR;
+      float *out = packed + (panel - first) * k * NR;
       const float *source = b + panel * NR * b_stride;
       size_t p = 0;
+      // Whole cache lines of eight rows at a time: rows a power of two apart would have lost them before the next eight columns.
+      for (; p + 16 <= k; p += 16)
+        for (size_t j = 0; j < NR; j += 8)
+          for (size_t half = 0; half < 16; half += 8)
+            transpose8(source + j * b_stride + p + half, b_stride, out + (p + half) * NR + j, NR);
       for (; p + 8 <= k; p += 8)
         for (size_t j = 0; j < NR; j += 8) transpose8(source + j * b_stride + p, b_stride, out + p * NR + j, NR);
       for (; p < k; p++)
@@ -138,7 +143,7 @@ LEVEL static void NAME(pack)(const float *b, size_t b_stride, int transposed, si
     for (size_t p = 0; p < k; p++)
       for (size_t j = 0; j < NR; j++) {
         size_t column = panel * NR + j;
-        packed[(panel * k + p) * NR + j] = column >= n ? 0 : transposed ? b[column * b_stride + p] : b[p * b_stride + column];
+        packed[((panel - first) * k + p) * NR + j] = column >= n ? 0 : transposed ? b[column * b_stride + p] : b[p * b_stride + column];
       }
 }
 
@@ -173,6 +178,67 @@ LEVEL static void NAME(multiply)(const amaf_product *q, size_t first_row, size_t
           amaf_epilogue(q->c + top * q->c_stride + column, q->c_stride, 0, 0, 0, q->function, bottom - top, q->n - column < NR ? q->n - column : NR);
         }
       }
+    }
+  }
+}
+
+// How A's rows lie once gathered: `blocks` runs of k of `depth` numbers, each with all its tiles one after the other.
+LEVEL static inline size_t NAME(gathered_step)(const amaf_product *q, size_t count) {
+  size_t step = q->a_transposed ? count : (count + 15) / 16 * 16;
+  return !q->a_transposed && step / 16 % 2 == 0 ? step + 16 : step;
+}
+
+// The cache lines of a panel of op(B), asked for a few at a time while the panel before it is multiplied.
+typedef struct { const float *at; size_t row_step, run, line, left; } NAME(asking);
+
+LEVEL static inline NAME(asking) NAME(start_asking)(const float *b, size_t b_stride, int transposed, size_t k, size_t n, size_t panel) {
+  size_t column = panel * NR;
+  NAME(asking) w = {b + (transposed ? column * b_stride : column), b_stride, transposed ? (k + 15) / 16 : NR / 16, 0, 0};
+  // A panel at the edge is left out: its lines may lie beyond the matrix.
+  if (column + NR <= n) w.left = transposed ? NR * w.run : k * w.run;
+  return w;
+}
+
+LEVEL static inline void NAME(ask)(NAME(asking) *w, size_t count) {
+  if (count > w->left) count = w->left;
+  w->left -= count;
+  for (size_t i = 0; i < count; i++) {
+    __builtin_prefetch(w->at + w->line * 16, 0, 2);
+    if (++w->line == w->run) { w->line = 0; w->at += w->row_step; }
+  }
+}
+
+// All rows times panels first..<last, each panel packed when its turn has come: for few rows, whose A fits into the second-level cache
+// beside a panel. `rows` keeps A from call to call once it is gathered.
+LEVEL static void NAME(multiply_few_rows)(const amaf_product *q, const float *b, size_t b_stride, int b_transposed, size_t first_panel,
+                                          size_t last_panel, float *rows, int is_gathered, float *packed) {
+  size_t k = q->k, blocks = (k + DEPTH - 1) / DEPTH, depth = blocks ? (k + blocks - 1) / blocks : 0;
+  size_t tiles = (q->rows + TILE - 1) / TILE, run = tiles * TILE * NAME(gathered_step)(q, depth);
+  // Rows that do not collide in the cache are read in place; only a last tile that is not full is gathered.
+  int direct = !q->a_transposed && q->a_stride % 256 != 0;
+  if (!is_gathered)
+    for (size_t start = 0, i = 0; start < k; start += depth, i++) {
+      size_t count = k - start < depth ? k - start : depth, step = NAME(gathered_step)(q, count);
+      for (size_t row = direct ? q->rows / TILE * TILE : 0; row < q->rows; row += TILE)
+        gather_tile(q, row, q->rows - row < TILE ? q->rows - row : TILE, TILE, start, count, step, rows + i * run + row * step);
+    }
+  for (size_t panel = first_panel; panel < last_panel; panel++) {
+    NAME(asking) next = NAME(start_asking)(b, b_stride, b_transposed, k, panel + 1 < last_panel ? q->n : 0, panel + 1);
+    size_t share = next.left / (tiles * blocks) + 1;
+    NAME(pack)(b, b_stride, b_transposed, k, q->n, packed, panel, panel + 1);
+    for (size_t start = 0, i = 0; start < k; start += depth, i++) {
+      size_t count = k - start < depth ? k - start : depth, step = NAME(gathered_step)(q, count);
+      for (size_t row = 0; row < q->rows; row += TILE) {
+        size_t height = q->rows - row < TILE ? q->rows - row : TILE;
+        NAME(ask)(&next, share);
+        int here = direct && height == TILE;
+        NAME(tile)(q, count, here ? q->a + row * q->a_stride + start : rows + i * run + row * step, here ? q->a_stride : step, !q->a_transposed, packed + start * NR, row, panel * NR, height, start == 0,
+                   start + count == k);
+      }
+    }
+    if (q->function != AMAF_IDENTITY && q->function != AMAF_RELU) {
+      size_t column = panel * NR;
+      amaf_epilogue(q->c + column, q->c_stride, 0, 0, 0, q->function, q->rows, q->n - column < NR ? q->n - column : NR);
     }
   }
 }

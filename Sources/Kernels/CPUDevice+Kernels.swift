@@ -2,7 +2,7 @@ internal import CKernels
 
 extension CPUDevice {
     /// Elements per part of a pointwise kernel: long enough to be worth a lane, short enough to stay in its cache.
-    private static let pointwisePart = 16384
+    private static let pointwisePart = 8192
 
     /// Calls `body(first, count)` for fixed ranges of `count` elements.
     func pointwise(_ count: Int, _ body: (_ first: Int, _ count: Int) -> Void) {

@@ -47,6 +47,11 @@ struct PackedProduct {
         (b, bStride, bTransposed) = (UnsafePointer(c.w.floats), w.patch, true)
     }
 
+    /// Whether all rows of op(A) and one panel of op(B) stay in a core's second-level cache (1 MB, of which half is left to them).
+    func hasFewRows(panel: Int) -> Bool {
+        product.window == nil && product.rows <= 256 && amaf_gemm_gathered(product.rows, product.k) + product.k * panel <= 150_000
+    }
+
     /// Into how many row and panel ranges: enough for lanes to share, none below about 40 µs of work.
     func grid(panels: Int) -> (rows: Int, panels: Int) {
         let m = product.rows
@@ -72,6 +77,7 @@ extension CPUDevice {
     }
 
     func multiply(_ p: PackedProduct) {
+        if p.hasFewRows(panel: matrixKernel.panel) { return multiplyFewRows(p) }
         var product = p.product
         product.packed = pack(p.b, stride: p.bStride, transposed: p.bTransposed, k: product.k, n: product.n)
         let (m, panels, level) = (product.rows, matrixKernel.panels(product.n), matrixKernel.level)
@@ -82,6 +88,29 @@ extension CPUDevice {
             amaf_gemm_multiply(
                 level, &product, border(r), border(r + 1), panels * c / panelParts, panels * (c + 1) / panelParts,
                 scratch.ofLane(lane, floats: Int(amaf_gemm_scratch())))
+        }
+    }
+
+    /// Each lane gathers op(A) once and packs op(B) panel by panel, just before it is used: no packed copy goes through memory, and lanes
+    /// wait for one another once.
+    private func multiplyFewRows(_ p: PackedProduct) {
+        var product = p.product
+        let (kernel, k) = (matrixKernel, product.k)
+        let panels = kernel.panels(product.n)
+        // As many parts for every lane, two if they have some 40 µs of work each. Bits do not depend on it.
+        let work = 2 * Double(product.rows) * Double(k) * Double(product.n)
+        let parts = min(panels, work < 4e6 ? 1 : work < 8e6 * Double(pool.lanes) ? pool.lanes : 2 * pool.lanes)
+        let gathered = (Int(amaf_gemm_gathered(product.rows, k)) + 15) / 16 * 16
+        withUnsafeTemporaryAllocation(of: Bool.self, capacity: pool.lanes) { hasGathered in
+            hasGathered.initialize(repeating: false)
+            pool.run(parts) { part, lane in
+                let memory = scratch.ofLane(lane, floats: gathered + k * kernel.panel)
+                amaf_gemm_multiply_few_rows(
+                    kernel.level, &product, p.b, p.bStride, p.bTransposed ? 1 : 0, panels * part / parts, panels * (part + 1) / parts,
+                    memory,
+                    hasGathered[lane] ? 1 : 0, memory + gathered)
+                hasGathered[lane] = true
+            }
         }
     }
 }

@@ -22,16 +22,7 @@ package struct ImageSet: Sendable {
 
     /// Images `indices` as numbers in [0, 1].
     package func floats(_ indices: some Collection<Int>) -> [Float] {
-        [Float](unsafeUninitializedCapacity: indices.count * pixels) { target, written in
-            bytes.withUnsafeBufferPointer { source in
-                for (row, index) in indices.enumerated() {
-                    precondition(index >= 0 && index < count, "image \(index) of \(count)")
-                    let (from, to) = (index * pixels, row * pixels)
-                    for i in 0..<pixels { target[to + i] = Float(source[from + i]) * (1 / 255) }
-                }
-            }
-            written = indices.count * pixels
-        }
+        ByteRows.floats(bytes, columns: pixels, indices, scale: 1 / 255)
     }
 }
 

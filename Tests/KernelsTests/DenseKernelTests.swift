@@ -39,7 +39,7 @@ private let smallCases: [KernelCase] = {
         // Our own product: whole and partial tiles, panels and depths, and every way to end a tile.
         gemmCase(37, 70, 300, full: true), gemmCase(24, 64, 513, aT: true, accumulate: true), gemmCase(12, 32, 256, bT: true, full: true),
         gemmCase(121, 33, 1024, full: true), gemmCase(9, 8, 1, aT: true, bT: true, full: true),
-        gemmCase(130, 200, 20, bT: true, accumulate: true),
+        gemmCase(130, 200, 20, bT: true, accumulate: true), gemmCase(300, 70, 40, full: true), gemmCase(70, 100, 600, bT: true, full: true),
         convolutionCase(
             Window(images: 2, height: 13, width: 11, channels: 33, windowHeight: 3, windowWidth: 3, stride: 1, padding: 1), filters: 40),
         convolutionCase(
@@ -232,6 +232,34 @@ private let largeCases: [KernelCase] = [
         let one = bits(1)
         #expect(bits(2) == one)
         #expect(bits(3) == one)
+    }
+
+    /// Few rows take another way through the cache than many; an element's bits must not show it.
+    @Test(arguments: [(false, false), (false, true), (true, false)], [1, Int.max])
+    func aRowsBitsDoNotDependOnItsNeighbours(_ transposed: (a: Bool, b: Bool), _ level: Int) {
+        let device = CPUDevice(lanes: 2, matrixLevel: level)
+        let (m, n, k) = (300, 70, 600)
+        let a = device.random(transposed.a ? [k, m] : [m, k], 1)
+        let b = device.random(transposed.b ? [n, k] : [k, n], 2)
+        func product(_ rows: Int) -> [UInt32] {
+            let c = device.zeros([rows, n])
+            device.enqueue(
+                .gemm(
+                    GEMM(
+                        m: rows, n: n, k: k, a: MatrixView(a.pointer, stride: transposed.a ? m : k, transposed: transposed.a),
+                        b: MatrixView(b.pointer, stride: transposed.b ? k : n, transposed: transposed.b), c: c.pointer, cStride: n)))
+            return c.values().map(\.bitPattern)
+        }
+        #expect(product(100) == Array(product(m).prefix(100 * n)))
+    }
+
+    @Test func byteRowsAreTheirBytesTimesAScale() {
+        let bytes = (0..<7 * 37).map { UInt8(truncatingIfNeeded: $0 &* 37) }
+        let rows = ByteRows.floats(bytes, columns: 37, [6, 0, 6], scale: 1 / 255)
+        let scale: Float = 1 / 255
+        var expected: [Float] = []
+        for row in [6, 0, 6] { for c in 0..<37 { expected.append(Float(bytes[row * 37 + c]) * scale) } }
+        #expect(rows == expected)
     }
 
     @Test func remoteMemoryRunsNothingBeforeSomebodyWaits() {

@@ -98,6 +98,9 @@ void amaf_gaussian(const float *m, const float *x, float *loss, float *d, size_t
 void amaf_kl(const float *mu, const float *v, size_t stride, float *loss, float *dmu, float *dv, size_t d_stride, size_t rows, size_t columns, float scale,
              int accumulate);
 
+/// out[r][c] = scale * bytes[rows[r] * columns + c]
+void amaf_gather_bytes(const uint8_t *bytes, size_t columns, const int64_t *rows, size_t count, float scale, float *out);
+
 /// Keeps 12 chains of fused multiply-adds in registers for `rounds` rounds; returns the number of floating-point operations.
 double amaf_fma_burn(size_t rounds, float *sink);
 
@@ -133,6 +136,12 @@ void amaf_gemm_pack_patches(int level, const amaf_window *w, const float *x, siz
 void amaf_gemm_multiply(int level, const amaf_product *product, size_t first_row, size_t last_row, size_t first_panel, size_t last_panel,
                         float *scratch);
 size_t amaf_gemm_scratch(void);
+/// All rows times panels first..<last, packing op(B) panel by panel into `packed` (k * amaf_gemm_panel() floats): the same bits for few rows,
+/// without a packed copy of op(B) in memory. `rows` (amaf_gemm_gathered() floats) keeps A between calls with the same product: `is_gathered`
+/// is 0 in the first. Both are aligned to 64 bytes.
+void amaf_gemm_multiply_few_rows(int level, const amaf_product *product, const float *b, size_t b_stride, int b_transposed, size_t first_panel,
+                                 size_t last_panel, float *rows, int is_gathered, float *packed);
+size_t amaf_gemm_gathered(size_t rows, size_t k);
 
 /// Winograd's 3 x 3 convolution of stride 1, tiles of 2 x 2 outputs numbered (image, y, x). The weights (filters, 3, 3,
 /// channels) as 16 matrices (filters, channels).
