@@ -74,6 +74,11 @@ import WireProtocol
         #expect(hex(response.encoded(requestID: id, session: session)) == Self.grants)
     }
 
+    @Test func beatReply() {
+        let response = Response.worker(.beat(timeToLive: .seconds(15), next: .milliseconds(2990)), commands: [.ask])
+        #expect(hex(response.encoded(requestID: id, session: session)) == Self.beatReply)
+    }
+
     @Test func committed() {
         let response = Response.worker(.committed([[.accepted, .duplicate], [.conflict, .fenced]]), commands: [])
         #expect(hex(response.encoded(requestID: id, session: session)) == Self.committed)
@@ -85,6 +90,9 @@ import WireProtocol
 
     static let bye =
         "414d41460101150000000000080706050403020118171615141312112a000000000000000000000000000000e20f7f9a"
+    static let beatReply =
+        "414d41460101118000000000080706050403020118171615141312112a000000000000001000000000000000b93e66690a0222001080acc7f037"
+        + "18808fdf910b"
     static let hello =
         "414d414601010200000000000807060504030201181716151413121100000000000000006300000000000000a7b7e54f0a05626f782d3311"
         + "ffffffffffffffff1a036370751a0367707520082880808080802032086370752d76342d313a05302e312e304201684a0809000000000300"
