@@ -2,8 +2,8 @@ import Primitives
 
 /// Thousands of workers without work: what they may ask, when they hear of work, and when they beat.
 extension Scheduler {
-    /// Beats of a big cluster come in so many groups an interval. A message that comes alone costs the head five times what one in a
-    /// group does: every thread on its way must be woken for it.
+    /// Beats of a big cluster come in so many groups an interval. A message that comes alone costs the head three to five times
+    /// what one in a group does: every thread on its way must be woken for it.
     static let beatGroups: Int64 = 30
 
     /// How long a worker without a parking place waits before it asks again. Few ask by themselves, all of them together no more than
