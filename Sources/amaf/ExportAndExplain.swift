@@ -69,6 +69,11 @@ struct Explain: ParsableCommand {
             let preparation = try Preparation(pipeline: path, scratch: "\(output)/state/data")
             let cluster = try LocalCluster(store: "\(output)/state/store", settings: SchedulerSettings())
             defer { cluster.stop() }
+            guard preparation.index.labelSet == nil else {
+                let explanation = try LabelSetExplanation(of: sample, preparation: preparation, connection: cluster.connection)
+                if format.json { try Console.json(explanation) } else { for line in explanation.lines { Console.out(line) } }
+                return
+            }
             let explanation = try SampleExplanation(of: sample, preparation: preparation, connection: cluster.connection)
             if format.json { try Console.json(explanation) } else { for line in explanation.lines { Console.out(line) } }
         }
@@ -99,11 +104,6 @@ struct SampleExplanation: Encodable {
 
     init(of sample: String, preparation: Preparation, connection: CoordinatorConnection) throws {
         let (index, plan) = (preparation.index, preparation.plan)
-        guard index.labelSet == nil else {
-            throw AMAFError(
-                "explain.label-sets", "A run whose samples have several labels each cannot be explained sample by sample yet",
-                remedy: "labels.jsonl names each label's value, confidence and sources.")
-        }
         guard let arm = preparation.annotation.arms.first else {
             throw AMAFError("explain.no-arm", "The run has no arm", remedy: "Export a run of 'amaf run' or 'amaf submit'.")
         }

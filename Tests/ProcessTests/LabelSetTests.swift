@@ -88,6 +88,24 @@ import Testing
         #expect(try programs.run("amaf", ["run", "job.yaml", "--output", "alone", "--quiet", "--workers", "1"]).status == 0)
         #expect(try Data(contentsOf: URL(fileURLWithPath: "\(programs.folder)/alone/labels.jsonl")) == text)
 
+        let path = fixture.rows[3]
+        let why = try programs.run("amaf", ["explain", path, "--output", "out", "--json"])
+        struct Explanation: Decodable {
+            struct Label: Decodable {
+                var label: String
+                var value: Bool
+                var classifier: Double
+                var answers: [Bool]
+            }
+            var labels: [Label]
+        }
+        let explained = try JSONDecoder().decode(Explanation.self, from: Data(why.output.utf8)).labels
+        #expect(explained.map(\.label) == fixture.names, "\(why.output)")
+        for label in explained {
+            #expect(lines[3].labels[label.label]?.value == label.value)
+            #expect(label.value == label.answers.last ?? (label.classifier > 0.5), "an answer stands, else the classifier's side is taken")
+        }
+
         // Audited as it lies there, and as a plain CSV.
         let audit = try programs.run("amaf", ["audit", "bias", "out", "--by", "Sex,AP/PA", "--by", "Age=50", "--label", "Edema,Fracture"])
         #expect(audit.status == 0 && audit.output.contains("Edema by Sex") && audit.output.contains("50 and above"), "\(audit.output)")

@@ -1,5 +1,5 @@
 import ActiveLearning
-import Aggregation
+package import Aggregation
 import Datasets
 import Primitives
 
@@ -60,7 +60,8 @@ package struct FitLabelAggregationStage: StageExecutor {
         return .topTwo(first: first, firstProbability: max(p, 1 - p), second: second, secondProbability: min(p, 1 - p))
     }
 
-    static func pools(_ bytes: [UInt8], labels: Int) throws -> [OpinionPool] {
+    /// The pools that an artifact holds, one a label.
+    package static func pools(_ bytes: [UInt8], labels: Int) throws -> [OpinionPool] {
         try ByteReader.reading(bytes, of: "pools of labels") { (reader) throws(AMAFError) in
             var pools: [OpinionPool] = []
             for _ in 0..<labels { pools.append(try OpinionPool(encoded: try reader.readBytes())) }
