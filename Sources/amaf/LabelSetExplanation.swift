@@ -18,8 +18,8 @@ struct LabelSetExplanation: Encodable {
         var answers: [Bool]
         /// P(present) of the last classifier; nil where it has no opinion.
         var classifier: Double?
-        /// The temperature that the classifier's confidence is divided by.
-        var temperature: Double?
+        /// What that is worth by the reviewed samples, before answers.
+        var shifted: Double?
     }
     var id: String
     var text: String
@@ -51,7 +51,7 @@ struct LabelSetExplanation: Encodable {
         let scores = try LabelScoreBlock(
             decoding: try artifact(
                 StageID("\(arm.name)/round-\(Text.twoDigits(arm.totals.count))/score-uncertainty"), "label-scores", block: found.block))
-        let pools = try FitLabelAggregationStage.pools(
+        let pools = try LabelPool.decode(
             try artifact(StageID("\(arm.name)/fit-label-aggregation"), "pools", block: 0), labels: names.count)
         var answers: [[Bool?]] = []
         for round in arm.totals.indices {
@@ -66,7 +66,7 @@ struct LabelSetExplanation: Encodable {
             return Label(
                 label: name, value: final.label.map { $0 == 1 }, confidence: Double(final.confidence), sources: final.sources.names,
                 answers: answers.compactMap { $0[label] }, classifier: scores[row: row, label].map(Double.init),
-                temperature: pools[label].temperature)
+                shifted: scores[row: row, label].map { pools[label].shift.apply(Double($0)) })
         }
     }
 
@@ -75,14 +75,14 @@ struct LabelSetExplanation: Encodable {
             func word(_ value: Bool) -> String { value ? "present" : "absent" }
             return [
                 "  " + label.label, label.value.map(word) ?? "none", Text.fixed(label.confidence, 4),
-                label.classifier.map { Text.fixed($0, 4) } ?? "no opinion", label.temperature.map { Text.fixed($0, 2) } ?? "",
+                label.classifier.map { Text.fixed($0, 4) } ?? "no opinion", label.shifted.map { Text.fixed($0, 4) } ?? "",
                 label.answers.map(word).joined(separator: ", "),
             ]
         }
         return [
             "\(id)\(text.isEmpty ? "" : ": " + text)",
             Text.table(
-                ["  label", "value", "confidence", "P(present) of the classifier", "temperature", "answered by people"], rows,
+                ["  label", "value", "confidence", "P(present) of the classifier", "by reviewed samples", "answered by people"], rows,
                 rightAligned: [2, 3, 4]),
         ]
     }

@@ -173,7 +173,7 @@ package struct EvaluateLabelsStage: StageExecutor {
 
     /// Machine labels as they would be without the auditors' own answers, cell by cell.
     private func audit(_ task: StageTask, labels: Int) throws -> ArmEvaluation.Audit {
-        let pools = try FitLabelAggregationStage.pools(try task.inputs.single("pools").bytes, labels: labels)
+        let pools = try LabelPool.decode(try task.inputs.single("pools").bytes, labels: labels)
         let answers = try LabelAnswerBlock(decoding: try task.inputs.single("audit").bytes).answers
         let scores = try task.labelScores("final-scores")
         var audit = ArmEvaluation.Audit(asked: 0, agreed: 0)
@@ -181,9 +181,9 @@ package struct EvaluateLabelsStage: StageExecutor {
             guard let block = scores.first(where: { $0.positions.contains(answer.position) }) else { continue }
             for (label, value) in answer.values.enumerated() {
                 guard let value else { continue }
-                let opinion = FitLabelAggregationStage.opinion(block[row: answer.position - block.firstPosition, label])
+                let final = pools[label].combine(position: answer.position, p: block[row: answer.position - block.firstPosition, label])
                 audit.asked += 1
-                audit.agreed += pools[label].combine(position: answer.position, opinions: [opinion]).label == (value ? 1 : 0) ? 1 : 0
+                audit.agreed += final.label == (value ? 1 : 0) ? 1 : 0
             }
         }
         return audit

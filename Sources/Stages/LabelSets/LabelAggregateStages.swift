@@ -1,7 +1,7 @@
 import ActiveLearning
 package import Aggregation
 import Datasets
-import Primitives
+package import Primitives
 
 /// The final labels of samples with several labels travel as `FinalLabel`s of cells: position = sample · labels + label, class 0 absent and
 /// 1 present.
@@ -9,11 +9,64 @@ enum LabelCellPosition {
     static func of(sample: Int, label: Int, labels: Int) -> Int { sample * labels + label }
 }
 
-/// `fit-label-aggregation`: for each label what its classifier's confidence is worth, learned on the uniformly drawn questions of the last
-/// round, as `fit-aggregation` does for one class.
+/// How a label's final value comes about: the classifier's probability is shifted to what it is worth, then pooled with answers.
+package struct LabelPool: Hashable, Sendable {
+    package let shift: BinaryShift
+    package let pool: OpinionPool
+
+    package func combine(position: Int, p: Float?, answers: [Int] = []) -> FinalLabel {
+        pool.combine(position: position, opinions: [Self.opinion(p.map { Float(shift.apply(Double($0))) })], answers: answers)
+    }
+
+    static func opinion(_ p: Float?) -> Opinion {
+        guard let p else { return .absent }
+        let (first, second) = p > 0.5 ? (1, 0) : (0, 1)
+        return .topTwo(first: first, firstProbability: max(p, 1 - p), second: second, secondProbability: min(p, 1 - p))
+    }
+
+    /// Slope, intercept and pool of each label.
+    static func encode(_ pools: [LabelPool]) -> [UInt8] {
+        var writer = ByteWriter()
+        for pool in pools {
+            writer.write(pool.shift.slope)
+            writer.write(pool.shift.intercept)
+            writer.write(pool.pool.encoded())
+        }
+        return writer.bytes
+    }
+
+    /// Throws `artifact.truncated` or `artifact.malformed`.
+    package static func decode(_ bytes: [UInt8], labels: Int) throws(AMAFError) -> [LabelPool] {
+        try ByteReader.reading(bytes, of: "pools of labels") { (reader) throws(AMAFError) in
+            var pools: [LabelPool] = []
+            for _ in 0..<labels {
+                let (slope, intercept) = (try reader.readDouble(), try reader.readDouble())
+                guard slope > 0, slope.isFinite, intercept.isFinite else {
+                    throw AMAFError(
+                        "artifact.malformed", "A label's pool holds values outside their range",
+                        remedy: "The file is damaged or was written by another version; delete it and run again.")
+                }
+                pools.append(
+                    LabelPool(
+                        shift: BinaryShift(slope: slope, intercept: intercept), pool: try OpinionPool(encoded: try reader.readBytes())))
+            }
+            return pools
+        }
+    }
+}
+
+/// Why a label's pool is what it is.
+struct LabelPoolEvidence: Codable {
+    var pool: PoolEvidence
+    var shift: BinaryShift
+    var shifts: [BinaryShift.Evidence]
+}
+
+/// `fit-label-aggregation`: for each label what its classifier's probability is worth, learned on the uniformly drawn questions of the last
+/// round. A shift where one helps (`BinaryShift`), else what `fit-aggregation` does for one class: never both on the same few answers.
 ///
 /// - Inputs: `label-scores` (all blocks), `answers` and `selection` of the last round, `index`.
-/// - Outputs: `pools` (an `OpinionPool` each), `evidence` (JSON list of `PoolEvidence`).
+/// - Outputs: `pools` (a `LabelPool` each), `evidence` (JSON list of `LabelPoolEvidence`).
 package struct FitLabelAggregationStage: StageExecutor {
     package static let kind = "fit-label-aggregation"
     package static let codeVersion = 1
@@ -35,38 +88,29 @@ package struct FitLabelAggregationStage: StageExecutor {
                 uniform.contains($0.position)
             }
         }
-        var pools = ByteWriter()
-        var evidence: [PoolEvidence] = []
+        var pools: [LabelPool] = []
+        var evidence: [LabelPoolEvidence] = []
         for label in 0..<labels {
-            let reviewed = answers.compactMap { answer -> ReviewedSample? in
-                guard let value = answer.values[label], let block = scores.first(where: { $0.positions.contains(answer.position) })
+            // Ascending by position, as answers are.
+            let reviewed = answers.compactMap { answer -> (position: Int, p: Float, isYes: Bool)? in
+                guard let value = answer.values[label], let block = scores.first(where: { $0.positions.contains(answer.position) }),
+                    let p = block[row: answer.position - block.firstPosition, label]
                 else { return nil }
-                return ReviewedSample(
-                    position: answer.position, label: value ? 1 : 0,
-                    opinions: [Self.opinion(block[row: answer.position - block.firstPosition, label])], isHeldOut: true)
+                return (answer.position, p, value)
             }
-            let (pool, why) = fitter.fit(reviewed)
-            pools.write(pool.encoded())
-            evidence.append(why)
+            let (shift, shifts) = BinaryShift.fit(reviewed.map { (Double($0.p), $0.isYes) })
+            let (pool, why) = fitter.fit(
+                shift == .identity
+                    ? reviewed.map {
+                        ReviewedSample(
+                            position: $0.position, label: $0.isYes ? 1 : 0, opinions: [LabelPool.opinion($0.p)], isHeldOut: true)
+                    } : [])
+            pools.append(LabelPool(shift: shift, pool: pool))
+            evidence.append(LabelPoolEvidence(pool: why, shift: shift, shifts: shifts))
         }
         try task.emit(
-            block: 0, [StageOutput("pools", pools.bytes), StageOutput("evidence", Array(CanonicalJSON.encode(evidence).utf8))],
+            block: 0, [StageOutput("pools", LabelPool.encode(pools)), StageOutput("evidence", Array(CanonicalJSON.encode(evidence).utf8))],
             metrics: ["rows": Double(answers.count)])
-    }
-
-    static func opinion(_ p: Float?) -> Opinion {
-        guard let p else { return .absent }
-        let (first, second) = p > 0.5 ? (1, 0) : (0, 1)
-        return .topTwo(first: first, firstProbability: max(p, 1 - p), second: second, secondProbability: min(p, 1 - p))
-    }
-
-    /// The pools that an artifact holds, one a label.
-    package static func pools(_ bytes: [UInt8], labels: Int) throws -> [OpinionPool] {
-        try ByteReader.reading(bytes, of: "pools of labels") { (reader) throws(AMAFError) in
-            var pools: [OpinionPool] = []
-            for _ in 0..<labels { pools.append(try OpinionPool(encoded: try reader.readBytes())) }
-            return pools
-        }
     }
 }
 
@@ -82,7 +126,7 @@ package struct AggregateLabelsStage: StageExecutor {
 
     package func run(_ task: StageTask) throws {
         let labels = try task.datasetIndex().classNames.count
-        let pools = try FitLabelAggregationStage.pools(try task.inputs.single("pools").bytes, labels: labels)
+        let pools = try LabelPool.decode(try task.inputs.single("pools").bytes, labels: labels)
         var answers: [Int: [[Bool?]]] = [:]
         for answer in try task.inputs.labelAnswers().flatMap(\.answers) { answers[answer.position, default: []].append(answer.values) }
         let masked = Set(try task.maskedPositions())
@@ -99,7 +143,7 @@ package struct AggregateLabelsStage: StageExecutor {
                     }
                     finals.append(
                         pools[label].combine(
-                            position: cell, opinions: [FitLabelAggregationStage.opinion(scores[row: row, label])],
+                            position: cell, p: scores[row: row, label],
                             answers: (answers[position] ?? []).compactMap { $0[label].map { $0 ? 1 : 0 } }))
                 }
             }
