@@ -132,7 +132,10 @@ let rooms: [Room] = [
     tests("WorkerServiceTests", ["Primitives", "WorkerService"]),
     tests(
         "StagesTests",
-        ["Primitives", "Kernels", "Datasets", "NeuralNetworks", "Models", "WeakSupervision", "Augmentation", "Scheduling", "Stages"]),
+        [
+            "Primitives", "Kernels", "Datasets", "NeuralNetworks", "Models", "WeakSupervision", "Augmentation", "Scheduling", "Manifests",
+            "Stages",
+        ]),
     tests("ProcessTests", ["Primitives", "Kernels", "Datasets", "NeuralNetworks", "Models"]),
     // Sees what another package sees: public declarations and no others.
     Room(name: "OutsideTests", kind: .outsideTest, rooms: ["Datasets", "WeakSupervision"], packages: [], ownsCDoor: true),

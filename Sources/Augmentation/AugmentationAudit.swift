@@ -6,8 +6,7 @@ package struct AuditedArm: Sendable, Hashable, Codable {
     package var trainingSamples: Int
     package var scores: BiasScores
     package var headTailGap: Double
-    /// The verdicts on its synthetic samples; empty for arms without any. They are reported, not enforced: the audit shows
-    /// what refused samples would have done.
+    /// The verdicts on its synthetic samples; empty for arms without any.
     package var admission: [AdmissionReport]
 
     package init(name: String, trainingSamples: Int, scores: BiasScores, headTailGap: Double, admission: [AdmissionReport]) {
@@ -44,6 +43,9 @@ package struct AugmentationAudit: Sendable, Hashable, Codable {
 
     package static let none = "none"
     package static let oversampling = "oversampling"
+    /// The arm that learns from all samples of a method although its batch was refused; in seeds that refused nothing it is the method's own.
+    package static func despiteRefusal(_ name: String) -> String { name + despiteRefusalSuffix }
+    private static let despiteRefusalSuffix = " despite refusal"
 
     /// - Parameter runs: the arms of each seed, in the same order for all seeds; `none` among them.
     /// - Throws: `augmentation.audit` when runs do not fit together.
@@ -62,7 +64,7 @@ package struct AugmentationAudit: Sendable, Hashable, Codable {
         let gapWithout = series(Self.none) { $0.headTailGap }
         let gapOversampled = series(Self.oversampling) { $0.headTailGap }
         let accuracyWithout = series(Self.none) { $0.scores.meanAccuracy } ?? []
-        rows = first.indices.map { at in
+        let all = first.indices.map { at in
             let arms = runs.map { $0[at] }
             let name = arms[0].name
             let gaps = arms.map(\.headTailGap)
@@ -85,6 +87,8 @@ package struct AugmentationAudit: Sendable, Hashable, Codable {
                 )
                 .sorted())
         }
+        // Where nothing was refused there is nothing to suppose.
+        rows = all.filter { !$0.name.hasSuffix(Self.despiteRefusalSuffix) || $0.admittedSeeds != seeds.count }
     }
 
     /// The table for people.
@@ -106,7 +110,7 @@ package struct AugmentationAudit: Sendable, Hashable, Codable {
             out +=
                 "| \(row.name) | \(percent(row.meanAccuracy)) | \(accuracy) | \(percent(row.worstAccuracy)) | \(percent(row.headTailGap)) | \(change(row.againstNone)) | \(change(row.againstOversampling)) | \(percent(row.parityGap)) | \(admitted) |\n"
         }
-        let refused = rows.filter { !$0.admissionReasons.isEmpty }
+        let refused = rows.filter { !$0.admissionReasons.isEmpty && !$0.name.hasSuffix(Self.despiteRefusalSuffix) }
         if !refused.isEmpty {
             out += "\nRefused in some seed:\n"
             for row in refused { for reason in row.admissionReasons.prefix(4) { out += "- \(row.name): \(reason)\n" } }

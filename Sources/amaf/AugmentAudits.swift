@@ -72,7 +72,8 @@ struct AugmentAudit: ParsableCommand {
                 var report = "# Augmentation audit\n\n\(loaded.images.count) images, \(test.images.count) test images; "
                 report += "\(head) of each class, \(tail) of \(rare.map { loaded.classNames[$0] }.joined(separator: ", "))\n\n"
                 report += audit.markdown() + "\nSamples of seed 1, method by method:\n\n"
-                report += AdmissionText.table(first.filter { $0.admission.count == 1 }.flatMap(\.admission))
+                report += AdmissionText.table(
+                    first.filter { arm in arm.admission.count == 1 && arm.admission[0].method == arm.name }.flatMap(\.admission))
                 report += "\n```\n\(AugmentRun.timings(finished))\n```\n"
                 try AugmentRun.write(Array(report.utf8), "\(output)/report.md")
                 Console.out(report)

@@ -123,6 +123,30 @@ private func gaussian(_ count: Int, _ width: Int, mean: Double = 0, deviation: D
         #expect(report.reasons.contains { $0.contains("Fréchet") })
     }
 
+    /// A row for what was refused, only where something was, and only that row learned from it.
+    @Test func anAuditSaysWhatARefusalWasWorth() throws {
+        func report(_ shift: Float) throws -> AdmissionReport {
+            try Admission.judge(
+                Self.evidence(Self.twoClasses(300, shift: shift, seed: 7), images: Self.unique), method: "jitter", seed: 1,
+                on: Self.device
+            ).report
+        }
+        func arm(_ name: String, wrong: Int, _ admission: [AdmissionReport]) -> AuditedArm {
+            let predicted = (0..<20).map { $0 < wrong ? 1 - $0 % 2 : $0 % 2 }
+            let scores = BiasScores(gold: (0..<20).map { $0 % 2 }, predicted: predicted, classes: ["a", "b"])
+            return AuditedArm(name: name, trainingSamples: 20, scores: scores, headTailGap: Double(wrong + 1) / 20, admission: admission)
+        }
+        let despite = AugmentationAudit.despiteRefusal("jitter")
+        let good = [arm("none", wrong: 4, []), arm("jitter", wrong: 2, [try report(3)]), arm(despite, wrong: 2, [try report(3)])]
+        let bad = [arm("none", wrong: 4, []), arm("jitter", wrong: 4, [try report(40)]), arm(despite, wrong: 9, [try report(40)])]
+        let calm = try AugmentationAudit(seeds: [1, 2], runs: [good, good])
+        #expect(calm.rows.map(\.name) == ["none", "jitter"] && calm.rows[1].admittedSeeds == 2)
+        let mixed = try AugmentationAudit(seeds: [1, 2], runs: [good, bad])
+        #expect(mixed.rows.map(\.name) == ["none", "jitter", despite] && mixed.rows[1].admittedSeeds == 1)
+        #expect(mixed.rows[2].meanAccuracy < mixed.rows[1].meanAccuracy)
+        #expect(mixed.markdown().contains("| \(despite) |"))
+    }
+
     @Test func wrongLabelsAreRefused() throws {
         let (report, _) = try Admission.judge(
             Self.evidence(Self.twoClasses(300, seed: 7), probability: 0.1, images: Self.unique), method: "any", seed: 1, on: Self.device)

@@ -38,9 +38,40 @@ import Testing
         ("features: {images: {network: clip}}", "manifest.missing-key"),
         ("features: {images: {zero-shot: {prompts: {a: b}}}}", "manifest.unused-key"),
         ("features: {images: {sides: 3}}", "manifest.unknown-key"),
+        ("augmentation: {weight: 1}", "manifest.missing-key"), ("augmentation: {methods: [cloning]}", "manifest.unknown-value"),
+        ("augmentation: {methods: [jitter, jitter]}", "manifest.out-of-range"),
+        ("augmentation: {methods: [jitter], rotation: 200}", "manifest.out-of-range"),
+        ("augmentation: {methods: [jitter]}\nreview: {mode: none}", "manifest.unused-key"),
+        ("vae: {replicas: 9, batch: 8}", "manifest.out-of-range"),
     ])
     func refusals(text: String, code: String) {
         #expect(failure { try load(Self.table + text + "\n") }?.code == code)
+    }
+
+    @Test func syntheticSamplesAreAskedFor() throws {
+        let manifest = try load(
+            Self.table + """
+                pool-limits: {a: 5, b: 0}
+                features: {images: {network: vae}}
+                vae: {latent: 9, mode: local}
+                augmentation:
+                  methods: [interpolation, rotation]
+                  per-class: 30
+                  weight: 0.25
+                  rotation: {degrees: 10, mirror: true}
+                  rotation-by-class: {a: 0}
+                  admission: {consistency: 0.5}
+
+                """)
+        #expect(manifest.dataset.pool.images?.limits == ["a": 5, "b": 0] && manifest.dataset.test?.images?.limits == nil)
+        #expect(manifest.features.images.network == .vae && manifest.features.images.model == nil && manifest.vae.latent == 9)
+        let settings = try #require(manifest.augmentation)
+        #expect(settings.methods == [.interpolation, .rotation] && settings.quota == .count(30) && settings.weight == 0.25)
+        #expect(settings.turn == .init(maximumDegrees: 10, mayMirror: true) && settings.turnsByClass == ["a": .init(maximumDegrees: 0)])
+        #expect(settings.admission.minimumConsistency == 0.5 && settings.admission.minimumPrecision == nil)
+        #expect(try load(Self.table + "augmentation: none\n").augmentation == nil)
+        let texts = "name: x\ndataset: {format: csv, path: .}\naugmentation: {methods: [jitter]}\n"
+        #expect(failure { try load(texts) }?.code == "manifest.unused-key")
     }
 
     @Test func chexpertNamesAnObservation() throws {
@@ -76,7 +107,7 @@ import Testing
         #expect(failure { try load(both) }?.code == "manifest.unused-key")
     }
 
-    @Test(arguments: ["pneumonia-mnist", "fashion-mnist", "chest-xray", "chest-xray-notes", "chest-xray-findings", "chexpert"])
+    @Test(arguments: ["pneumonia-mnist", "fashion-mnist", "fashion-mnist-long-tail", "chest-xray", "chest-xray-notes", "chest-xray-findings", "chexpert"])
     func shippedPipelines(name: String) throws {
         let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent().path
         let manifest = try PipelineManifest.load("\(root)/configs/pipelines/\(name).yaml")

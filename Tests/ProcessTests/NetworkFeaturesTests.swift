@@ -58,7 +58,7 @@ import Testing
     }
 
     private func pipelines(_ programs: Programs) throws -> [String] {
-        try writePictures("\(programs.folder)/pictures", count: 320)
+        try writePictures("\(programs.folder)/pictures", count: 192)
         try writeModels("\(programs.folder)/models")
         return try Self.networks.map { name in
             let network = name.hasPrefix("vae") ? "vae" : name
@@ -98,29 +98,27 @@ import Testing
         defer { programs.remove() }
         let pipelines = try pipelines(programs)
         var found: [[(features: [String], labels: Data)]] = []
-        for (workers, kills) in [(1, false), (2, false), (2, true)] {
+        for (workers, kills) in [(1, 0), (2, 0), (1, 3)] {
             let cluster = try TestCluster(programs, store: "\(programs.folder)/store-\(found.count)")
             defer { cluster.stop() }
             let runs = try pipelines.map { try cluster.submit($0) }
             for _ in 0..<workers { try cluster.startWorker(nil, ["--slots", "1"]) }
-            if kills {
-                // Twice, so that at least one of them had work in hand.
-                for (victim, share) in [(0, 0.2), (1, 0.5)] {
-                    let progress = try #require(try cluster.wait(runs[1], share: share))
-                    #expect(progress.done < progress.blocks, "the run was over before anything was killed")
-                    cluster.killWorker(victim)
-                    try cluster.startWorker(nil, ["--slots", "1"])
-                }
+            // The only worker there is, so that nothing goes on without it; several times, so that one of them had work in hand.
+            for victim in 0..<kills {
+                let progress = try #require(try cluster.wait(runs[1], share: 0.05 + 0.15 * Double(victim)))
+                #expect(victim > 0 || progress.done < progress.blocks, "the run was over before anything was killed")
+                cluster.killWorker(victim)
+                try cluster.startWorker(nil, ["--slots", "1"])
             }
             for run in runs {
                 let end = try #require(try cluster.wait(run, share: 1))
                 #expect(end.state == "succeeded", "\(run) \(end.state)")
-                if kills, run == runs.last { #expect(end.revoked > 0 && end.redone > 0) }
+                if kills > 0, run == runs.last { #expect(end.revoked > 0) }
             }
             found.append(try runs.map { try results(cluster, $0) })
         }
         for (i, name) in Self.networks.enumerated() {
-            #expect(found[0][i].features.count == 20 && Set(found[0][i].features).count == 20, "\(name)")
+            #expect(found[0][i].features.count == 12 && Set(found[0][i].features).count == 12, "\(name)")
             for (other, who) in [(1, "two workers"), (2, "survivors")] {
                 #expect(found[0][i].features == found[other][i].features, "\(name): features of \(who)")
                 #expect(found[0][i].labels == found[other][i].labels && !found[0][i].labels.isEmpty, "\(name): labels of \(who)")

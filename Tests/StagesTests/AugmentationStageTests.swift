@@ -222,7 +222,9 @@ private struct Bars {
         try interpreter.run(plan.stages)
         let audit = try CanonicalJSON.decode(
             AugmentationAudit.self, from: interpreter.bytes("audit", of: AugmentationPlan.comparison), what: "audit")
-        #expect(audit.rows.map(\.name) == ["none", "oversampling", "interpolation+rotation"])
+        let despite = AugmentationAudit.despiteRefusal("interpolation+rotation")
+        #expect(audit.rows.prefix(3).map(\.name) == ["none", "oversampling", "interpolation+rotation"])
+        #expect((audit.rows.last?.name == despite) == (audit.rows[2].admittedSeeds != 2))
         #expect(audit.rows[0].againstNone == nil && audit.rows[1].againstNone != nil && audit.rows[2].againstOversampling != nil)
         #expect(audit.rows[2].admittedSeeds != nil && audit.rows.allSatisfy { $0.meanAccuracy > 0.4 })
         #expect(audit.markdown().contains("| interpolation+rotation |"))

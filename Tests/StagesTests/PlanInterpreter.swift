@@ -39,7 +39,10 @@ final class PlanInterpreter {
                     parameters: spec.parameters, blocks: blocks, maskedSamples: [], batchShift: 0,
                     inputs: StageInputs(try spec.inputs.map { try grant($0, blocks) }, firstBlock: first) { [folder] digest in
                         try Artifact(digest: digest, path: "\(folder)/\(digest.hex)")
-                    }, cache: cache, isCancelled: { false }
+                    },
+                    sources: SourceAccess(readRange: { [folder] digest, range in
+                        [UInt8](try Data(contentsOf: URL(fileURLWithPath: "\(folder)/\(digest.hex)")))[range].map { $0 }
+                    }), cache: cache, isCancelled: { false }
                 ) { block, made, metrics in
                     for output in made {
                         self.outputs[spec.id, default: [:]][block, default: [:]][output.name] = try self.store(output.bytes)

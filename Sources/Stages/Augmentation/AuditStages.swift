@@ -47,7 +47,7 @@ package struct AuditParameters: Codable, Hashable, Sendable {
 /// - Inputs: `images`, `labels`, `test-images`, `test-labels`. Outputs: `arms` (JSON, `[AuditedArm]`), `sheet.png`.
 package struct AuditAugmentationStage: StageExecutor {
     package static let kind = "audit-augmentation"
-    package static let codeVersion = 1
+    package static let codeVersion = 2
     package init() {}
 
     package func run(_ task: StageTask) throws {
@@ -63,7 +63,7 @@ package struct AuditAugmentationStage: StageExecutor {
             var arms: [AuditedArm] = []
             for name in parameters.arms {
                 try task.checkCancellation()
-                arms.append(try trial.run(name, test: test))
+                arms += try trial.run(name, test: test)
             }
             try task.emit(
                 block: block,
@@ -140,11 +140,12 @@ private final class AuditTrial {
         judge = try SyntheticJudge(judge: classifier, real: tail, heldOut: try load(held), counts: counts, policy: policy)
     }
 
-    func run(_ name: String, test: ImageSet) throws -> AuditedArm {
+    /// The arm that learns from what was admitted and, beside an arm of synthetic samples, the one that learns from all of them where a
+    /// batch was refused: what the refusal was worth.
+    func run(_ name: String, test: ImageSet) throws -> [AuditedArm] {
         let classes = parameters.classNames.count
         var training = tail
         var targets = VAETrainer.oneHot(tail.labels ?? [], classes: classes)
-        var admission: [AdmissionReport] = []
         if name == AugmentationAudit.oversampling {
             var generator = SeededGenerator(seed: seed, stream: "audit", "oversampling")
             for (label, gaussian) in posteriors.classes.sorted(by: { $0.key < $1.key }) {
@@ -164,14 +165,30 @@ private final class AuditTrial {
                 return method
             }
             let samples = try synthesize(methods)
-            admission = try judge.judge(samples, seed: seed).reports
-            for sample in samples {
-                training.bytes += sample.image
-                targets += sample.label
-            }
             if methods.count == 1 { shown += samples }
+            let verdicts = try judge.judge(samples, seed: seed)
+            if let (method, reason) = verdicts.unjudged.min(by: { $0.key < $1.key }) {
+                throw AMAFError("augmentation.too-few", "\(method): \(reason)", remedy: "Take more images of the rare classes.")
+            }
+            func arm(_ name: String, _ chosen: [SyntheticSample]) throws -> AuditedArm {
+                try measure(
+                    name, ImageSet(bytes: tail.bytes + chosen.flatMap(\.image), pixels: tail.pixels), targets + chosen.flatMap(\.label),
+                    test: test, admission: verdicts.reports)
+            }
+            let admitted = try arm(name, verdicts.kept.map { samples[$0] })
+            var hypothetical = admitted
+            if verdicts.reports.contains(where: { !$0.isAdmitted }) { hypothetical = try arm(name, samples) }
+            hypothetical.name = AugmentationAudit.despiteRefusal(name)
+            return [admitted, hypothetical]
         }
         training.labels = nil
+        return [try measure(name, training, targets, test: test, admission: [])]
+    }
+
+    private func measure(
+        _ name: String, _ training: ImageSet, _ targets: [Float], test: ImageSet, admission: [AdmissionReport]
+    ) throws -> AuditedArm {
+        let classes = parameters.classNames.count
         let classifier = try Perceptron.trained(
             .init(inputs: tail.pixels, hidden: [256], classes: classes), on: training, targets: targets,
             .init(steps: parameters.classifierSteps, batch: 128, seed: seed), device: SlotDevice.shared)

@@ -93,6 +93,43 @@ import Testing
         }
     }
 
+    /// An example of weight 2 is two examples; one of next to no weight is none; and weights are measured by the ridge.
+    @Test func weightsCount() throws {
+        let train = rings(24, seed: 5)
+        func fit(_ rows: [Int], weights: [Float]? = nil, ridge: Double = 0.4, landmarks: Int = 1024) throws -> [Float] {
+            try KernelClassifier.fit(
+                rows.flatMap { train.x[2 * $0..<2 * $0 + 2] }, targets: rows.flatMap { train.targets[2 * $0..<2 * $0 + 2] },
+                weights: weights, classes: 2, unit: 1, .init(width: 2, ridge: ridge, landmarks: landmarks), on: device
+            ).scores(train.x, on: device)
+        }
+        func expectNear(_ a: [Float], _ b: [Float], _ tolerance: Float, sourceLocation: SourceLocation = #_sourceLocation) {
+            #expect(zip(a, b).allSatisfy { abs($0 - $1) < tolerance }, "\(a) \(b)", sourceLocation: sourceLocation)
+        }
+        let all = Array(0..<24)
+        let weights = all.map { $0 % 3 == 0 ? Float(2) : 1 }
+        expectNear(try fit(all, weights: weights), try fit(all.flatMap { [Int](repeating: $0, count: Int(weights[$0])) }), 1e-3)
+        for landmarks in [1024, 12] {
+            expectNear(
+                try fit(all, weights: all.map { _ in 2 }, ridge: 0.8, landmarks: landmarks), try fit(all, landmarks: landmarks), 1e-2)
+        }
+        // Every second example is a landmark of twelve.
+        let even = all.filter { $0 % 2 == 0 }
+        expectNear(try fit(all, weights: all.map { $0 % 2 == 0 ? 1 : 1e-6 }, landmarks: 12), try fit(even), 2e-2)
+
+        let settings = KernelClassifier.Configuration(width: 2, ridge: 0.4)
+        let weighted = try KernelClassifier.fit(
+            train.x, targets: train.targets, weights: weights, classes: 2, unit: 1, settings, on: device)
+        let plain = try KernelClassifier.fit(train.x, targets: train.targets, classes: 2, unit: 1, settings, on: device)
+        let ones = try KernelClassifier.fit(
+            train.x, targets: train.targets, weights: [Float](repeating: 1, count: 24), judged: 24, classes: 2, unit: 1, settings,
+            on: device)
+        #expect(plain == ones && plain != weighted)
+        // Confidence is learned from the first examples alone; the function is the same.
+        let judged = try KernelClassifier.fit(
+            train.x, targets: train.targets, judged: 8, classes: 2, unit: 1, settings, on: device)
+        #expect(judged.scores(train.x, on: device) == plain.scores(train.x, on: device) && judged.sharpness != plain.sharpness)
+    }
+
     @Test func kMeansFindsIslands() {
         var random = SeededGenerator(seed: 9, stream: "islands")
         var x: [Float] = []
