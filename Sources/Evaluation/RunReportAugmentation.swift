@@ -72,12 +72,13 @@ extension RunReport {
             self.weight = weight
         }
 
-        /// A sentence for the reader when the labels became worse; never left unsaid.
+        /// A sentence for the reader when the labels did not become better; never left unsaid.
         package var warning: String? {
             guard let labels = effects.first, labels.isHarm else { return nil }
+            let isSure = labels.p.map { $0 < 0.05 } ?? false
             let p = labels.p.map { ", p \(NumberText.pValue($0))" } ?? ""
             return
-                "Synthetic samples made the labels worse: \(NumberText.percent(labels.without.mean)) without, \(NumberText.percent(labels.with.mean)) with them\(p). Leave 'augmentation' out of this pipeline."
+                "Synthetic samples \(isSure ? "made the labels worse" : "did not make the labels better"): \(NumberText.percent(labels.without.mean)) without, \(NumberText.percent(labels.with.mean)) with them\(p). Leave 'augmentation' out of this pipeline."
         }
     }
 }

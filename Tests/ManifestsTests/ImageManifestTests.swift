@@ -53,7 +53,7 @@ import Testing
             Self.table + """
                 pool-limits: {a: 5, b: 0}
                 features: {images: {network: vae}}
-                vae: {latent: 9, mode: local}
+                vae: {latent: 9, mode: synchronous}
                 augmentation:
                   methods: [interpolation, rotation]
                   per-class: 30
@@ -64,7 +64,9 @@ import Testing
 
                 """)
         #expect(manifest.dataset.pool.images?.limits == ["a": 5, "b": 0] && manifest.dataset.test?.images?.limits == nil)
-        #expect(manifest.features.images.network == .vae && manifest.features.images.model == nil && manifest.vae.latent == 9)
+        #expect(
+            manifest.features.images.network == .vae && manifest.features.images.model == nil && manifest.vae.latent == 9
+                && manifest.vae.mode == .synchronous)
         let settings = try #require(manifest.augmentation)
         #expect(settings.methods == [.interpolation, .rotation] && settings.quota == .count(30) && settings.weight == 0.25)
         #expect(settings.turn == .init(maximumDegrees: 10, mayMirror: true) && settings.turnsByClass == ["a": .init(maximumDegrees: 0)])

@@ -20,7 +20,7 @@ import WeakSupervision
         other.features = FeatureSettings(buckets: 512, wordNgrams: nil, charNgrams: nil)
         other.vae = VAESettings()
         (other.vae.latent, other.vae.hidden, other.vae.beta, other.vae.epochs, other.vae.batch) = (3, 4, 5, 6, 70)
-        (other.vae.learningRate, other.vae.mode, other.vae.replicas, other.vae.stepsPerRound, other.vae.seed) = (8, .local, 9, 10, 11)
+        (other.vae.learningRate, other.vae.mode, other.vae.replicas, other.vae.stepsPerRound, other.vae.seed) = (8, .synchronous, 9, 10, 11)
         other.labelModel = .majority
         other.classifier = ClassifierSettings(epochs: 77, l2: 9)
         other.acquisition = .random

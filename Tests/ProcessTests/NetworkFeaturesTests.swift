@@ -71,7 +71,7 @@ import Testing
                   splits: {pool: train}
                 block-size: 16
                 features: {images: {network: \(network)\(model), side: 16, components: 8}}
-                vae: {latent: 6, hidden: 24, epochs: 2, batch: 64, replicas: 3, steps-per-round: 3}
+                vae: {latent: 6, hidden: 24, epochs: 2, batch: 64, replicas: 3, steps-per-round: 3, mode: synchronous}
                 control: none
                 review: {mode: simulated, budget: 40, initial: 20, rounds: 2}
                 """
@@ -102,13 +102,14 @@ import Testing
             let cluster = try TestCluster(programs, store: "\(programs.folder)/store-\(found.count)")
             defer { cluster.stop() }
             let runs = try pipelines.map { try cluster.submit($0) }
-            for _ in 0..<workers { try cluster.startWorker(nil, ["--slots", "1"]) }
+            // With the tag that networks prefer, which would be waited for.
+            for _ in 0..<workers { try cluster.startWorker(nil, ["--slots", "1", "--emulate-gpu"]) }
             // The only worker there is, so that nothing goes on without it; several times, so that one of them had work in hand.
             for victim in 0..<kills {
                 let progress = try #require(try cluster.wait(runs[1], share: 0.05 + 0.15 * Double(victim)))
                 #expect(victim > 0 || progress.done < progress.blocks, "the run was over before anything was killed")
                 cluster.killWorker(victim)
-                try cluster.startWorker(nil, ["--slots", "1"])
+                try cluster.startWorker(nil, ["--slots", "1", "--emulate-gpu"])
             }
             for run in runs {
                 let end = try #require(try cluster.wait(run, share: 1))

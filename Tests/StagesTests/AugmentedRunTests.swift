@@ -47,7 +47,7 @@ private struct AugmentedRun {
               splits: {pool: train, test: test}
             block-size: 64
             features: {images: {parts: [pixels], side: 12, cell: 3, components: 8\(network)}}
-            vae: {latent: 6, hidden: 24, epochs: 6, batch: 27, replicas: 2, steps-per-round: 8}
+            vae: {latent: 6, hidden: 24, epochs: 6, batch: 27, replicas: 2, steps-per-round: 8, mode: synchronous}
             augmentation:
               methods: [interpolation, rotation]
               per-class: 40
