@@ -109,7 +109,9 @@ import Testing
         #expect(failure { try load(both) }?.code == "manifest.unused-key")
     }
 
-    @Test(arguments: ["pneumonia-mnist", "fashion-mnist", "fashion-mnist-long-tail", "chest-xray", "chest-xray-notes", "chest-xray-findings", "chexpert"])
+    @Test(arguments: [
+        "pneumonia-mnist", "fashion-mnist", "fashion-mnist-long-tail", "chest-xray", "chest-xray-notes", "chest-xray-findings", "chexpert",
+    ])
     func shippedPipelines(name: String) throws {
         let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent().path
         let manifest = try PipelineManifest.load("\(root)/configs/pipelines/\(name).yaml")
