@@ -98,9 +98,13 @@ struct Check: ParsableCommand {
             let scored = annotation.arms.reduce(0.0) { $0 + Double(max(1, $1.totals.count) * annotation.samples) }
             let trained = annotation.arms.reduce(0.0) { $0 + Double($1.totals.reduce(0, +) * preparation.manifest.classifier.epochs) }
             let perClass = Double(annotation.classNames.count) / 150
+            let generator = Self.training(preparation)
             let seconds =
-                (Double(annotation.samples) / 60_000 + (scored / 100_000 + trained / 50_000) * perClass) / Double(max(1, workers)) + 2
-            let disk = annotation.samples * 1200 + annotation.arms.reduce(0) { $0 + $1.totals.count } * annotation.classNames.count * 60_000
+                (Double(annotation.samples) / 60_000 + (scored / 100_000 + trained / 50_000) * perClass + generator.seconds)
+                / Double(max(1, workers)) + 2
+            let disk =
+                annotation.samples * 1200 + annotation.arms.reduce(0) { $0 + $1.totals.count } * annotation.classNames.count * 60_000
+                + generator.bytes
             let free = FreeDisk.bytes(at: ".")
             if free < disk * 2 { warnings.append("the disk has \(free >> 20) MiB free and the run may need \(disk >> 20) MiB") }
             let findings = Findings(
@@ -123,6 +127,27 @@ struct Check: ParsableCommand {
             )
             for warning in warnings { Console.out("  warning: \(warning)") }
         }
+    }
+}
+
+extension Check {
+    /// What training a VAE and making samples of it will cost, in seconds of one slot and in bytes of the store: the paper's network of
+    /// 780,000 weights sees 3,400 images a second, each judge takes four seconds; weights, slopes and both moments as the stages write them.
+    fileprivate static func training(_ preparation: Preparation) -> (seconds: Double, bytes: Int) {
+        let settings = preparation.manifest.vae
+        let side = preparation.manifest.features.images.side
+        let weights = 2 * side * side * settings.hidden + 3 * settings.hidden * settings.latent
+        var (seconds, tensors) = (0.0, 0)
+        for stage in preparation.plan.stages {
+            switch stage.kind {
+            case VAESlopesStage.kind: tensors += stage.blocks
+            case VAELocalStepsStage.kind, AverageVAEStage.kind: tensors += 3 * stage.blocks
+            case PackPicturesStage.kind: seconds += Double(preparation.annotation.samples * settings.epochs) * Double(weights) / 2.66e9
+            case TrainJudgeStage.kind: seconds += 4
+            default: break
+            }
+        }
+        return (seconds, tensors * weights * 4)
     }
 }
 
