@@ -91,7 +91,7 @@ struct RunResults {
     func report(
         status: SchedulerSnapshot, run: SchedulerSnapshot.Run, started: Date,
         processes: [(name: String, peakMemoryBytes: UInt64, cpuSeconds: Double)],
-        functions: LabelingFunctionFile?, walls: [String: Double] = [:]
+        functions: LabelingFunctionFile?
     ) throws -> RunReport {
         let everything = try results(plan.stages.map(\.id))
         let finished = Date()
@@ -154,7 +154,7 @@ struct RunResults {
             try addMain(arm, evaluation, everything, to: &report)
         }
         try addAugmentation(evaluations, everything, to: &report)
-        addOperations(status, run, everything, processes, walls, to: &report)
+        addOperations(status, run, everything, processes, try StageWalls(of: plan, connection).seconds, to: &report)
         report.summarise()
         return report
     }

@@ -13,10 +13,33 @@ import Testing
                 "amaf", ["run", pipeline, "--workers", "\(workers)", "--output", "\(programs.folder)/out-\(workers)", "--quiet"])
             #expect(status == 0, "\(workers) workers: \(output)")
             labels.append(try Data(contentsOf: URL(fileURLWithPath: "\(programs.folder)/out-\(workers)/labels.jsonl")))
+            try expectWallTimes(in: "\(programs.folder)/out-\(workers)/run.json", workers: workers)
         }
         #expect(labels[0].count > 100_000)
         #expect(labels[0] == labels[1])
         #expect(labels[0] == labels[2])
+    }
+
+    /// A stage's wall time is what the clock on the wall showed: below the run's, above its share of the work, and not the sum of the work.
+    private func expectWallTimes(in report: String, workers: Int) throws {
+        struct Report: Decodable {
+            struct Header: Decodable { var wallSeconds: Double }
+            struct Stage: Decodable {
+                var name: String
+                var wallSeconds: Double
+                var computeSeconds: Double
+            }
+            var header: Header
+            var stages: [Stage]
+        }
+        let report = try JSONDecoder().decode(Report.self, from: Data(contentsOf: URL(fileURLWithPath: report)))
+        #expect(report.stages.count > 8)
+        for stage in report.stages {
+            #expect(stage.wallSeconds <= report.header.wallSeconds + 1, "\(stage)")
+            // The history counts in milliseconds.
+            #expect(stage.wallSeconds + 0.1 >= stage.computeSeconds / Double(workers), "\(stage)")
+        }
+        #expect(report.stages.contains { abs($0.wallSeconds - $0.computeSeconds) > 1e-9 })
     }
 
     @Test func killedWorkersAndAKilledCoordinatorChangeNothing() throws {
