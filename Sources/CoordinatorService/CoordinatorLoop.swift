@@ -221,7 +221,9 @@ struct CoordinatorLoop {
             sessions.close(worker)
             vitals[worker] = nil
         default:
-            throw AMAFError("coordinator.not-allowed", "Worker \(worker) sent an operator's message")
+            throw AMAFError(
+                "coordinator.not-allowed", "Worker \(worker) sent an operator's message",
+                remedy: "Send it with 'amaf'; a worker's session carries a worker's messages only.")
         }
         pump.handle(event, at: now)
     }
@@ -312,7 +314,9 @@ struct CoordinatorLoop {
             let (request, id, session, incoming) = (request, waiting.id, waiting.session, waiting.request)
             views.answer(request) { incoming.reply($0.encoded(requestID: id, session: session)) }
         default:
-            throw AMAFError("coordinator.not-allowed", "Operator \(name) sent a worker's message")
+            throw AMAFError(
+                "coordinator.not-allowed", "Operator \(name) sent a worker's message",
+                remedy: "Run 'amaf-worker'; an operator's session carries an operator's messages only.")
         }
     }
 

@@ -224,7 +224,8 @@ private func cryptoError(_ what: String) -> AMAFError {
     var text = [CChar](repeating: 0, count: 256)
     ERR_error_string_n(ERR_get_error(), &text, text.count)
     let said = String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    return AMAFError("tls.crypto", "\(what): \(said)")
+    return AMAFError(
+        "tls.crypto", "\(what): \(said)", remedy: "Check the certificate's and key's files, or make new ones with 'amaf certs'.")
 }
 
 private final class MemoryFile {

@@ -87,7 +87,9 @@ package final class ArtifactStore: Sendable {
         let result: Result<[UInt8], AMAFError> = try withBytes(of: digest) { bytes in
             guard offset >= 0, length >= 0, offset <= bytes.count else {
                 return .failure(
-                    AMAFError("artifact.range", "An artifact of \(bytes.count) bytes has none from \(offset) on", place: digest.hex))
+                    AMAFError(
+                        "artifact.range", "An artifact of \(bytes.count) bytes has none from \(offset) on", place: digest.hex,
+                        remedy: "Ask for a range inside the artifact; HAVE and the first chunk tell its size."))
             }
             return .success([UInt8](bytes[offset..<offset + min(length, bytes.count - offset)]))
         }
@@ -214,7 +216,9 @@ package final class ArtifactStore: Sendable {
     /// - Throws: `artifact.too-large`; `artifact.upload-conflict` when another sender announced another size.
     package func beginUpload(of digest: Digest, byteCount: Int) throws(AMAFError) -> UploadProgress {
         guard byteCount >= 0, byteCount <= Self.maximumBytes else {
-            throw AMAFError("artifact.too-large", "An artifact of \(byteCount) bytes was announced", place: digest.hex)
+            throw AMAFError(
+                "artifact.too-large", "An artifact of \(byteCount) bytes was announced", place: digest.hex,
+                remedy: "Divide it: no artifact holds more than \(Self.maximumBytes) bytes.")
         }
         if try contains(digest) { return .stored }
         let path = uploadPath(digest)

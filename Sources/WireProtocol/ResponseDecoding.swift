@@ -8,7 +8,9 @@ extension Response {
     ///   promises.
     package static func decode(_ frame: Frame) throws(AMAFError) -> Response {
         guard let type = MessageType(rawValue: frame.header.type), type.isReply else {
-            throw AMAFError("wire.unsupported", "Message type 0x\(String(frame.header.type, radix: 16)) is no reply that this build knows")
+            throw AMAFError(
+                "wire.unsupported", "Message type 0x\(String(frame.header.type, radix: 16)) is no reply that this build knows",
+                remedy: "Use programs of one release at both ends.")
         }
         let reader = BodyReader(type: type)
         let (body, tail) = (frame.body, frame.tail)

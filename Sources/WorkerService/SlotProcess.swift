@@ -80,7 +80,9 @@ package enum SlotProcess {
                     let bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: path)))
                     guard bytes.count == range.count else {
                         throw AMAFError(
-                            "artifact.short", "Artifact \(digest) gave \(bytes.count) of \(range.count) bytes", isTransient: true)
+                            "artifact.short", "Artifact \(digest) gave \(bytes.count) of \(range.count) bytes",
+                            remedy: "Nothing to do: the task is tried again.",
+                            isTransient: true)
                     }
                     return bytes
                 case .readFailed(let number, let error):
@@ -146,7 +148,9 @@ package enum SlotProcess {
         } catch let error as AMAFError {
             _ = socket.send(.failed(grant.fence, FailureReport(error.isTransient ? .transient : .permanent, error, block: current)))
         } catch {
-            let wrapped = AMAFError("stage.failed", "\(grant.kind) failed: \(error)", place: grant.stage.rawValue)
+            let wrapped = AMAFError(
+                "stage.failed", "\(grant.kind) failed: \(error)", place: grant.stage.rawValue,
+                remedy: "See the worker's log; 'amaf retry' tries the stage again.")
             _ = socket.send(.failed(grant.fence, FailureReport(.permanent, wrapped, block: current)))
         }
     }

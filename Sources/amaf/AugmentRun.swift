@@ -64,7 +64,10 @@ struct AugmentRun {
         var memory: [Int] = []
         while true {
             let status = try Submission.status(of: plan.id, over: cluster.connection)
-            guard let view = status.snapshot.runs.first else { throw AMAFError("cli.run-vanished", "Run \(plan.id) is no longer known") }
+            guard let view = status.snapshot.runs.first else {
+                throw AMAFError(
+                    "cli.run-vanished", "Run \(plan.id) is no longer known", remedy: "Somebody removed it; run the command again.")
+            }
             display.show(status.snapshot, run: view)
             let now = SystemClock.now()
             for group in StageGroup.all(of: view) where group.leased > 0 || group.done > 0 {
@@ -85,7 +88,7 @@ struct AugmentRun {
                 for start in stride(from: 0, to: wanted.count, by: 32) {
                     let some = Array(wanted[start..<min(wanted.count, start + 32)])
                     guard case .results(let page) = try cluster.connection.ask(.result(plan.id, some)) else {
-                        throw AMAFError("cli.unexpected-reply", "The coordinator sent no results")
+                        throw AMAFError.unexpectedReply("sent no results")
                     }
                     for result in page { found[result.stage] = result }
                 }

@@ -32,7 +32,7 @@ struct Export: ParsableCommand {
                     remedy: "Wait until `amaf status` shows it succeeded.")
             }
             guard case .results(let results) = try connection.ask(.result(RunID(runID), [Planner.export])) else {
-                throw AMAFError("cli.unexpected-reply", "The coordinator sent no results")
+                throw AMAFError.unexpectedReply("sent no results")
             }
             try FileManager.default.createDirectory(atPath: output, withIntermediateDirectories: true)
             var files: [String] = []

@@ -6,9 +6,16 @@ import Primitives
 import Scheduling
 import WireProtocol
 
+extension AMAFError {
+    /// - Parameter what: what the coordinator did, as in "sent no results".
+    static func unexpectedReply(_ what: String) -> AMAFError {
+        AMAFError("cli.unexpected-reply", "The coordinator \(what)", remedy: "Use 'amaf' and 'amaf-coordinator' of one release.")
+    }
+}
+
 extension CoordinatorConnection {
     func document<T: Decodable>(_ type: T.Type, _ request: Request) throws -> T {
-        guard case .json(let bytes) = try ask(request) else { throw AMAFError("cli.unexpected-reply", "The coordinator sent no document") }
+        guard case .json(let bytes) = try ask(request) else { throw AMAFError.unexpectedReply("sent no document") }
         return try JSONText.decode(type, from: bytes, what: "coordinator's answer")
     }
 }
@@ -30,7 +37,7 @@ extension ClusterQuestion {
                 if output.json { Console.out(String(decoding: document, as: UTF8.self)) } else { try show(document) }
             case .done:
                 if output.json { Console.out("{\"done\":true}") } else { Console.out("done") }
-            default: throw AMAFError("cli.unexpected-reply", "The coordinator sent an answer of another kind")
+            default: throw AMAFError.unexpectedReply("sent an answer of another kind")
             }
         }
     }

@@ -24,7 +24,7 @@ struct RunResults {
         for start in stride(from: 0, to: stages.count, by: 32) {
             guard case .results(let page) = try connection.ask(.result(plan.id, Array(stages[start..<min(start + 32, stages.count)])))
             else {
-                throw AMAFError("cli.unexpected-reply", "The coordinator sent no results")
+                throw AMAFError.unexpectedReply("sent no results")
             }
             for result in page { found[result.stage] = result }
         }

@@ -21,7 +21,7 @@ enum Submission {
             source = .artifact(digest)
         }
         guard case .submitted = try connection.ask(.submit(source, artifacts: artifacts)) else {
-            throw AMAFError("cli.unexpected-reply", "The coordinator did not say that it took the run")
+            throw AMAFError.unexpectedReply("did not say that it took the run")
         }
     }
 
